@@ -1,0 +1,44 @@
+"""The mean magnitude sets the scale: the starting point of learned step sizes.
+
+    scale = 2 * mean|x| / sqrt(qmax)
+
+Esser, McKinstry, Bablani, Appuswamy, Modha, "Learned Step Size Quantization", ICLR 2020,
+arXiv:1902.08153, section 2.1.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from qresearch.core.granularity import reduce_groups, scale_shape
+from qresearch.core.pytree import pytree_dataclass
+from qresearch.core.scale import scale_from_range
+
+
+class MeanMagnitudeStatistic(NamedTuple):
+    total: Float[Array, "..."]  # sum of |x| of each group
+    count: Float[Array, ""]  # elements in a group
+
+
+@pytree_dataclass
+class MeanMagnitude:
+    """Scale proportional to the mean magnitude, for symmetric grids."""
+
+    def measure(self, x, *, contract, spec):
+        groups = scale_shape(x.shape, contract=contract, spec=spec)
+        total = reduce_groups(jnp.sum, jnp.abs(x.astype(jnp.float32)), groups)
+        return MeanMagnitudeStatistic(total, jnp.float32(x.size / total.size))
+
+    def combine(self, a, b):
+        return MeanMagnitudeStatistic(a.total + b.total, a.count + b.count)
+
+    def resolve(self, statistic, spec):
+        if not spec.symmetric:
+            raise ValueError(
+                "symmetric=false: the mean magnitude gives no zero point; use observer=minmax, percentile or mse."
+            )
+        scale = 2.0 * statistic.total / statistic.count / jnp.sqrt(spec.qmax)
+        # An empty or all-zero group gets scale 1, by the rule that all observers share.
+        bound = scale * spec.qmax
+        return scale_from_range(-bound, bound, spec)

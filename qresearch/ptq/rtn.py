@@ -1,0 +1,16 @@
+"""Round to nearest: every weight goes to the closest code, each on its own. The baseline of all layer
+algorithms.
+
+codes = round(clip(w / scale + zero_point, qmin, qmax))
+"""
+
+from qresearch.core.pytree import pytree_dataclass
+from qresearch.core.qtensor import quantize
+
+
+@pytree_dataclass
+class RTN:
+    """Round to nearest."""
+
+    def solve(self, w, *, scale, zero_point, spec):
+        return quantize(w, scale, zero_point, spec)

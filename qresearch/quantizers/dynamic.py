@@ -1,0 +1,27 @@
+"""A scale taken from the tensor itself each time: no calibration, a reduction over the data at run time.
+
+On weights in training this is the plain straight-through quantizer: the scale follows the weights, without a
+gradient.
+"""
+
+from typing import Any, ClassVar
+
+import jax
+
+from qresearch.core.pytree import leaf, pytree_dataclass
+
+
+@pytree_dataclass
+class Dynamic:
+    """The scale of the observer's statistic of the tensor at hand."""
+
+    observer: Any = leaf()
+    learned: ClassVar[bool] = False
+    stored: ClassVar[bool] = False
+
+    def init(self, statistic, spec):
+        return {}
+
+    def scale(self, x, qparams, *, contract, spec, samples=1):
+        x = jax.lax.stop_gradient(x)
+        return self.observer.resolve(self.observer.measure(x, contract=contract, spec=spec), spec)
