@@ -1,0 +1,69 @@
+"""Calibration: gather the statistics of activations that a model's quantizers start from."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from qresearch.core.program import program
+from qresearch.core.pytree import leaf, pytree_dataclass
+from qresearch.nn.observe import watch_layers
+from qresearch.nn.rules import Assignment, Rule
+
+
+class ActStatistic(NamedTuple):
+    """Of one layer's input: the observer's statistic, and the smallest value seen (it decides an open
+    sign)."""
+
+    observed: Any
+    lowest: Float[Array, ""]
+
+
+@pytree_dataclass
+class _Measure:
+    """A watch that applies the observer of an activation's quantizer."""
+
+    act: Assignment = leaf()
+
+    def __call__(self, lhs, rhs, out, lhs_axes, rhs_axes):
+        observed = self.act.quantizer.observer.measure(lhs, contract=lhs_axes, spec=self.act.spec)
+        return ActStatistic(observed, jnp.min(lhs).astype(jnp.float32))
+
+
+def calibrate(
+    model: nnx.Module, rules: Mapping[str, Rule], batches: Iterable[Float[Array, "..."]]
+) -> dict[str, ActStatistic]:
+    """The statistics of the inputs of all layers whose rule quantizes them, over all batches.
+
+    `rules` is the rule of each layer by path, as `assign` gives it. The model runs as it is: call its
+    `eval()` first. Order and number of batches do not matter, up to the rounding of sums where an observer
+    adds floats.
+    """
+    watches = {path: _Measure(rule.act) for path, rule in rules.items() if rule.act is not None}
+    if not watches:
+        return {}
+    graphdef, state = nnx.split(model)
+    total = None
+    for batch in batches:
+        seen = calibrate_batch(graphdef, state, watches, batch)
+        total = seen if total is None else combine_statistics(watches, total, seen)
+    if total is None:
+        raise ValueError("calibrate got no batches; give at least one, for example the first 512 training images.")
+    return total
+
+
+@program(static_argnums=0)
+def calibrate_batch(graphdef, state, watches, batch):
+    return watch_layers(nnx.merge(graphdef, state), watches, batch)[1]
+
+
+@program
+def combine_statistics(watches, a, b):
+    def combine(path):
+        observer = watches[path].act.quantizer.observer
+        observed = observer.combine(a[path].observed, b[path].observed)
+        return ActStatistic(observed, jnp.minimum(a[path].lowest, b[path].lowest))
+
+    return {path: combine(path) for path in watches}

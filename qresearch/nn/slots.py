@@ -1,0 +1,72 @@
+"""The operator slots of flax layers: where a float layer keeps `lax.dot_general` or
+`lax.conv_general_dilated`.
+
+Whatever stands in a slot is called in place of that function, so quantization enters a model without a second
+model zoo: parameters keep their paths and float checkpoints load unchanged.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+from flax import nnx
+
+OPERATORS = {"dot_general": jax.lax.dot_general, "conv_general_dilated": jax.lax.conv_general_dilated}
+
+
+class Slot(NamedTuple):
+    """One layer's slot: the layer and the name of the attribute that holds the operator."""
+
+    layer: Any
+    attribute: str
+
+    @property
+    def occupant(self) -> Any:
+        return getattr(self.layer, self.attribute)
+
+    def fill(self, occupant: Any) -> None:
+        is_module = isinstance(occupant, nnx.Module)
+        setattr(self.layer, self.attribute, nnx.data(occupant) if is_module else occupant)
+
+
+def slots(model: nnx.Module) -> dict[str, Slot]:
+    """Every slot of the model by the path of its layer ("layer1.0.conv2"), in the order of the model's
+    attributes.
+
+    Raises ValueError for a layer whose `dot_general_cls` is set, since flax would pass over the slot in
+    silence.
+    """
+    found = {}
+    for path, module in nnx.iter_modules(model):
+        attribute = next((name for name in OPERATORS if callable(getattr(module, name, None))), None)
+        if attribute is None:
+            continue
+        name = ".".join(str(part) for part in path)
+        if getattr(module, f"{attribute}_cls", None) is not None:
+            raise ValueError(
+                f"Layer {name!r} sets {attribute}_cls, which flax prefers over {attribute}, so the layer would stay "
+                f"float; build it with {attribute}= instead."
+            )
+        found[name] = Slot(module, attribute)
+    return dict(sorted(found.items(), key=lambda item: _natural(item[0])))
+
+
+def contracted_axes(attribute: str, lhs_rank: int, dimension_numbers: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The axes of the input and of the weight that the operator sums over.
+
+    A convolution sums its input over a window that moves, so all spatial axes of the input count as
+    contracted: one scale serves a whole sample. A batch axis of `dot_general` stays apart on both sides.
+    """
+    if attribute == "dot_general":
+        (lhs, rhs), _ = dimension_numbers
+        return tuple(lhs), tuple(rhs)
+    numbers = jax.lax.conv_dimension_numbers((1,) * lhs_rank, (1,) * lhs_rank, dimension_numbers)
+    # lhs_spec is (batch, feature, spatial...), rhs_spec is (out feature, in feature, spatial...); the last
+    # one named is cut into blocks.
+    _, lhs_feature, *lhs_spatial = numbers.lhs_spec
+    _, rhs_feature, *rhs_spatial = numbers.rhs_spec
+    return (*lhs_spatial, lhs_feature), (*rhs_spatial, rhs_feature)
+
+
+def _natural(path: str) -> list[tuple[int, int, str]]:
+    """Layer 10 after layer 9."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in path.split(".")]

@@ -1,0 +1,44 @@
+"""Fold batch norm into the convolution before it.
+
+    y = gamma * (conv(x, w) + b - mean) / sqrt(var + eps) + beta
+      = conv(x, w * t) + (b - mean) * t + beta,    t = gamma / sqrt(var + eps)
+
+Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018,
+arXiv:1712.05877, section 3.2. The factor t is computed in float32.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+
+class Identity(nnx.Module):
+    """Stands where a folded batch norm stood."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return x
+
+
+def fold_batch_norm(model: nnx.Module) -> nnx.Module:
+    """A copy of `model` with every batch norm that its modules name in `norm_pairs` folded into its layer,
+    which gains a bias.
+
+    A module tells its pairs by a class attribute `norm_pairs = (("conv1", "bn1"), ...)`.
+    """
+    model = nnx.clone(model)
+    for _, module in nnx.iter_modules(model):
+        for layer_name, norm_name in getattr(module, "norm_pairs", ()):
+            _fold(getattr(module, layer_name), getattr(module, norm_name))
+            setattr(module, norm_name, Identity())
+    return model
+
+
+def _fold(layer: Any, norm: Any) -> None:
+    factor = norm.scale[...] / jnp.sqrt(norm.var[...] + norm.epsilon)
+    bias = 0.0 if layer.bias is None else layer.bias[...]
+    layer.bias = nnx.Param((bias - norm.mean[...]) * factor + norm.bias[...])
+    layer.use_bias = True
+    kernel = layer.kernel[...]
+    layer.kernel[...] = kernel * factor.reshape((1,) * (kernel.ndim - 1) + (-1,))
