@@ -1,0 +1,124 @@
+"""The anatomy of the quantization error E = x - Q(x), for the weights, the input and the output of every
+layer.
+
+Weights: E against the float weights (PTQ) or against the trained weights behind the quantizer (QAT). Input: E
+of rounding what reaches the layer in the quantized network. Output: the float network's output of that layer
+less the quantized one's, so it holds all error made up to there.
+
+    mse = mean(E^2)          sqnr_db = 10 log10(sum x^2 / sum E^2)      cosine = <x, Q(x)> / (|x| |Q(x)|)
+    bias = mean(E)           max_error = max|E|                         mse_uniform = mean(scale^2) / 12
+
+The error splits without a cross term, since a clipped value lies on the grid: mse = mse_clip + mse_round,
+with E_clip = x - clip(x) and E_round = clip(x) - Q(x). `mse_uniform` is what rounding costs if its error is
+uniform over a step (Bennett, "Spectra of quantized signals", Bell System Technical Journal 27, 1948).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from qresearch.core.fake_quantize import codes_of
+from qresearch.core.granularity import broadcast_groups
+from qresearch.core.program import program
+from qresearch.core.pytree import pytree_dataclass
+from qresearch.core.spec import LARGEST_BITS
+from qresearch.nn.fake_quant import FakeQuant, TensorQuantizer
+from qresearch.nn.geometry import Geometry
+from qresearch.nn.observe import watch_layers
+from qresearch.nn.slots import slots
+
+
+@pytree_dataclass
+class _Keep:
+    """A watch that keeps the tensors themselves."""
+
+    def __call__(self, lhs, rhs, out, lhs_axes, rhs_axes):
+        return lhs, rhs, out
+
+
+def anatomy(
+    float_model: nnx.Module,
+    model: nnx.Module,
+    layers: Mapping[str, Geometry],
+    x: jax.Array,
+    *,
+    trained: bool,
+) -> list[dict[str, Any]]:
+    """One row for each quantized tensor and each output: {"layer", "tensor", "mse", ...}; None where a number
+    is not finite.
+
+    `model` is `float_model` quantized (same layers); `trained` says that its weights have been trained since.
+    """
+    quantized = {path: slot.occupant for path, slot in slots(model).items() if isinstance(slot.occupant, FakeQuant)}
+    if not quantized:
+        return []
+    axes = tuple((path, layers[path].lhs_axes, layers[path].rhs_axes) for path in quantized)
+    measured = jax.device_get(measure_errors(axes, *nnx.split(float_model), *nnx.split(model), x, trained))
+    rows = []
+    for path, tensors in measured.items():
+        for tensor, numbers in tensors.items():
+            rows.append({"layer": path, "tensor": tensor, **{name: _json(value) for name, value in numbers.items()}})
+    return rows
+
+
+@program(static_argnums=(0, 1, 3, 6))
+def measure_errors(axes, float_graph, float_state, graph, state, x, trained):
+    float_model, model = nnx.merge(float_graph, float_state), nnx.merge(graph, state)
+    watches = {path: _Keep() for path, _, _ in axes}
+    _, float_seen = watch_layers(float_model, watches, x)
+    _, seen = watch_layers(model, watches, x)
+    places = slots(model)
+
+    def measure(path, lhs_axes, rhs_axes):
+        lhs, rhs, out = seen[path]
+        _, float_rhs, float_out = float_seen[path]
+        occupant, errors = places[path].occupant, {}
+        if occupant.weight is not None:
+            errors["weight"] = _tensor_error(rhs if trained else float_rhs, rhs, occupant.weight, rhs_axes)
+        if occupant.act is not None:
+            errors["input"] = _tensor_error(lhs, lhs, occupant.act, lhs_axes)
+        errors["output"] = _error(float_out, out)
+        return errors
+
+    return {path: measure(path, *contract) for path, *contract in axes}
+
+
+def _tensor_error(reference, x, quantizer: TensorQuantizer, contract):
+    """All numbers of `reference` - Q(x); `x` differs from `reference` where a layer algorithm has moved
+    it."""
+    scale, zero_point = quantizer.scale(x, contract)
+    qmin, qmax = quantizer.spec.qmin, quantizer.spec.qmax
+    offset = jnp.zeros_like(scale) if zero_point is None else zero_point
+    low, high = (broadcast_groups((bound - offset) * scale, x.shape) for bound in (qmin, qmax))
+    rounded = quantizer(x, contract)
+    clipped = jnp.clip(reference, low, high)
+    _, codes = codes_of(x, scale, zero_point, qmin, qmax)
+    used = jnp.zeros(2**LARGEST_BITS, jnp.int32).at[(codes - qmin).astype(jnp.int32)].set(1)
+    return _error(reference, rounded) | {
+        "mse_clip": jnp.mean((reference - clipped) ** 2),
+        "mse_round": jnp.mean((clipped - rounded) ** 2),
+        "mse_uniform": jnp.mean(scale**2) / 12,
+        "codes_used": jnp.sum(used),
+        "codes": (qmax - qmin + 1).astype(jnp.int32),
+    }
+
+
+def _error(x, rounded):
+    error = x - rounded
+    power, noise = jnp.sum(x**2), jnp.sum(error**2)
+    return {
+        "mse": jnp.mean(error**2),
+        "sqnr_db": 10 * jnp.log10(power / noise),
+        "cosine": jnp.sum(x * rounded) / jnp.sqrt(power * jnp.sum(rounded**2)),
+        "bias": jnp.mean(error),
+        "max_error": jnp.max(jnp.abs(error)),
+    }
+
+
+def _json(value: np.ndarray) -> float | int | None:
+    number = value.item()
+    return number if np.isfinite(number) else None

@@ -1,0 +1,120 @@
+"""The training loop: epochs of shuffled batches, with curves.
+
+On a CPU it is a Python loop over a compiled step: XLA runs the weight gradients of convolutions inside a scan
+about 90 times slower there (jax issue 12868). On an accelerator many steps are scanned in one program. This
+file alone decides.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from qresearch.training.augment import Augment
+from qresearch.training.optimizer import Recipe
+from qresearch.training.step import (
+    Problem,
+    TrainState,
+    mean_scales,
+    split_model,
+    start_training,
+    train_step,
+    train_steps,
+)
+
+POINTS = 100  # about how many points a curve has
+
+Curves = list[dict[str, float]]
+
+
+class Diverged(ArithmeticError):
+    """The loss is no longer a number; `curves` holds what came before."""
+
+    def __init__(self, step: int, loss: float, curves: Curves):
+        super().__init__(
+            f"The loss is {loss} after step {step}; lower optim.learning_rate, or start from a wider grid."
+        )
+        self.step, self.curves = step, curves
+
+
+def fit(
+    model: nnx.Module,
+    images: np.ndarray,
+    labels: np.ndarray,
+    *,
+    recipe: Recipe,
+    normalise: Callable,
+    augment: Augment,
+    seed: int,
+    listen: Callable[[int, int, dict[str, float]], None],
+) -> Curves:
+    """Train `model` in place on stored pixels (n, h, w, c) and labels (n,); returns its curves.
+
+    An epoch is n // batch_size steps over a new permutation; the remainder rests until the next.
+    `listen(step, total, point)` hears each point of the curves as it is made. Batch norm behaves as the model
+    was left (`train()` or `eval()`).
+
+    Raises Diverged when the loss is not finite, and ValueError for fewer images than one batch.
+    """
+    per_epoch = len(images) // recipe.batch_size
+    if per_epoch == 0:
+        raise ValueError(f"batch_size={recipe.batch_size} is larger than the {len(images)} training images; lower it.")
+    total = per_epoch * recipe.epochs
+    graphdef, weights, qparams, rest = split_model(model)
+    state = TrainState(weights, qparams, rest, start_training(recipe, weights, qparams))
+    arrays = (jnp.asarray(images), jnp.asarray(labels))
+    problem = Problem(*arrays, normalise, recipe, total, jax.random.key(seed), augment)
+    curves: Curves = []
+    done = 0
+    for indices in _chunks(_order(len(images), recipe, seed), math.ceil(total / POINTS)):
+        state, metrics = _advance(graphdef, state, problem, indices, done)
+        done += len(indices)
+        point = {
+            "step": done,
+            **{name: float(np.mean(values)) for name, values in jax.device_get(metrics).items()},
+        }
+        if not math.isfinite(point["loss"]):
+            raise Diverged(done, point["loss"], curves)
+        point |= _scales(state.qparams)
+        curves.append(point)
+        listen(done, total, point)
+    nnx.update(model, state.weights, state.qparams, nnx.filter_state(state.rest, nnx.BatchStat))
+    return curves
+
+
+def _advance(
+    graphdef: Any, state: TrainState, problem: Problem, indices: np.ndarray, done: int
+) -> tuple[TrainState, Any]:
+    if jax.default_backend() != "cpu":
+        return train_steps(graphdef, state, problem, indices, np.int32(done))
+    history = []
+    for offset, index in enumerate(indices):
+        state, metrics = train_step(graphdef, state, problem, index, np.int32(done + offset))
+        history.append(metrics)
+    return state, {name: [metrics[name] for metrics in history] for name in history[0]}
+
+
+def _order(images: int, recipe: Recipe, seed: int) -> np.ndarray:
+    """The images of every step, (steps, batch_size)."""
+    rng = np.random.default_rng(seed)
+    per_epoch = images // recipe.batch_size
+    epochs = [rng.permutation(images)[: per_epoch * recipe.batch_size] for _ in range(recipe.epochs)]
+    return np.concatenate(epochs).reshape(-1, recipe.batch_size).astype(np.int32)
+
+
+def _chunks(order: np.ndarray, length: int) -> Iterator[np.ndarray]:
+    for start in range(0, len(order), length):
+        yield order[start : start + length]
+
+
+def _scales(qparams: Any) -> dict[str, float]:
+    """The mean scale of every quantizer, under "scale/LAYER.weight" and "scale/LAYER.act"."""
+    named = {}
+    for path, value in nnx.to_flat_state(jax.device_get(mean_scales(qparams))):
+        *layer, _slot, side, _, name = (str(part) for part in path)
+        named[f"{name}/{'.'.join(layer)}.{side}"] = float(value.get_value())
+    return named

@@ -1,0 +1,91 @@
+"""One training step, from a batch of stored pixels to updated weights and quantizer numbers."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from qresearch.core.program import program
+from qresearch.core.pytree import leaf, pytree_dataclass
+from qresearch.nn.fake_quant import QParam
+from qresearch.training.augment import Augment
+from qresearch.training.optimizer import Recipe
+
+
+class TrainState(NamedTuple):
+    """Everything that a step changes."""
+
+    weights: Any  # the model's nnx.Param
+    qparams: Any  # the numbers of its quantizers
+    rest: Any  # batch statistics, and what never changes
+    optimizer: Any
+
+
+@pytree_dataclass
+class Problem:
+    """What is trained on: stored pixels, their labels, and how a batch of them becomes an input."""
+
+    images: jax.Array = leaf()
+    labels: jax.Array = leaf()
+    normalise: Callable = leaf()
+    recipe: Recipe = leaf()
+    total_steps: int = leaf()
+    key: jax.Array = leaf()
+    augment: Augment = leaf()
+
+
+def split_model(model: nnx.Module) -> tuple[Any, Any, Any, Any]:
+    """(graphdef, weights, qparams, rest)"""
+    graphdef, weights, qparams, rest = nnx.split(model, nnx.Param, QParam, ...)
+    return graphdef, weights, qparams, rest
+
+
+@program
+def start_training(recipe, weights, qparams):
+    """The optimizer's first state."""
+    return recipe.transformation(jnp.zeros(())).init((weights, qparams))
+
+
+def step(graphdef, state: TrainState, problem: Problem, index, number):
+    """One update; returns the new state and the metrics of the batch that `index` names."""
+    images = problem.normalise(problem.images[index])
+    images = problem.augment(images, key=jax.random.fold_in(problem.key, number))
+    labels = problem.labels[index]
+
+    def loss_of(trained):
+        model = nnx.merge(graphdef, *trained, state.rest, copy=True)  # batch statistics are written inside the gradient
+        logits = model(images)
+        loss = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
+        return loss, (logits, split_model(model)[3])
+
+    trained = (state.weights, state.qparams)
+    (loss, (logits, rest)), gradient = jax.value_and_grad(loss_of, has_aux=True)(trained)
+    transformation = problem.recipe.transformation(number / problem.total_steps)
+    update, optimizer = transformation.update(gradient, state.optimizer, trained)
+    weights, qparams = jax.tree.map(lambda value, change: value + change, trained, update)
+    accuracy = jnp.mean((jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32))
+    return TrainState(weights, qparams, rest, optimizer), {"loss": loss, "accuracy": accuracy}
+
+
+@program(static_argnums=0)
+def train_step(graphdef, state, problem, index, number):
+    return step(graphdef, state, problem, index, number)
+
+
+@program(static_argnums=0)
+def train_steps(graphdef, state, problem, indices, first):
+    """As many steps as `indices` has rows, in one program; the metrics gain a leading axis."""
+
+    def body(state, inputs):
+        return step(graphdef, state, problem, *inputs)
+
+    return jax.lax.scan(body, state, (indices, first + jnp.arange(indices.shape[0], dtype=jnp.int32)))
+
+
+@program
+def mean_scales(qparams):
+    """The mean of every quantizer number."""
+    return jax.tree.map(jnp.mean, qparams)
