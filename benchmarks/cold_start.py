@@ -1,0 +1,83 @@
+"""CPU seconds from the start of a process to its first trained ResNet-20 step (W4A4 LSQ), without and with
+the compilation cache.
+
+    .venv/bin/python benchmarks/cold_start.py [runs]
+
+Targets: <= 9 CPU-s cold, <= 3 CPU-s with a warm cache. The checkpoint is random (its values cost nothing),
+the images are noise.
+"""
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+CHILD = """
+import sys
+import jax, numpy as np
+from pathlib import Path
+from flax import nnx
+from qresearch.compilation import keep_compiled_programs
+keep_compiled_programs()
+from qresearch.config import check, CONFIG_FOLDER
+from qresearch.cell import prepare, baseline, quantize, folded_or_not
+from qresearch.training.step import Problem, TrainState, split_model, start_training, train_step
+from qresearch.training.augment import Augment
+from hydra import compose, initialize_config_dir
+with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+    cfg = compose("config", ["experiment=qat_cifar10", f"model.weights={sys.argv[1]}", "tracker=none"])
+import qresearch.data.cifar10 as cifar10
+noise = (np.random.default_rng(0).integers(0, 256, (512, 32, 32, 3), np.uint8), np.arange(512, dtype=np.int32) % 10)
+cifar10.CIFAR10.train = lambda self, count=None: noise
+cell = prepare(check(cfg))
+model, _ = baseline(cell, Path("runs"), None)
+model = quantize(cell, folded_or_not(model, cfg.method.batch_norm))
+model.train()
+graphdef, weights, qparams, rest = split_model(model)
+from qresearch.config import build
+recipe = build(cell.cfg.optim)
+state = TrainState(weights, qparams, rest, start_training(recipe, weights, qparams))
+problem = Problem(*map(jax.numpy.asarray, noise), cell.normalise, recipe, 100, jax.random.key(0), Augment(True, 4))
+state, metrics = train_step(graphdef, state, problem, np.arange(64, dtype=np.int32), np.int32(0))
+print(float(metrics["loss"]))
+"""
+
+MAKE_CHECKPOINT = """
+import sys
+from pathlib import Path
+from flax import nnx
+from qresearch.models.resnet import ResNet
+from qresearch.models.checkpoint import save_checkpoint
+save_checkpoint(ResNet(20).build((32, 32, 3), 10, rngs=nnx.Rngs(0)), Path(sys.argv[1]))
+"""
+
+
+def child_cpu_seconds(code: str, argument: str, environment: dict[str, str]) -> float:
+    """User and system time of a process that runs `code`."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", code, argument], env=environment, check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def main(runs: int = 3) -> None:
+    cold, warm = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = str(Path(folder) / "resnet20.safetensors")
+        child_cpu_seconds(MAKE_CHECKPOINT, checkpoint, dict(os.environ))
+        for run in range(runs):
+            environment = {**os.environ, "XDG_CACHE_HOME": str(Path(folder) / f"cache{run}")}
+            cold.append(child_cpu_seconds(CHILD, checkpoint, environment))
+            warm.append(child_cpu_seconds(CHILD, checkpoint, environment))
+    print(
+        f"to the first trained step: cold {np.median(cold):.1f} CPU-s (target 9), "
+        f"warm {np.median(warm):.1f} CPU-s (target 3)"
+    )
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))

@@ -1,0 +1,70 @@
+"""The command `qresearch`: thin fronts, each of which imports only what it needs."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+USAGE = """usage: qresearch COMMAND ...
+
+  run KEY=VALUE ...        one experiment; for example: qresearch run method=ptq weight.bits=4 sweep KEY=A,B,C
+  ...      all combinations; for example: qresearch sweep method=ptq,qat weight.bits=8,4,2 seed=0,1,2 demo
+  digits from float training to a table and a picture, in about a minute import-torch FILE -o FILE    turn a
+  PyTorch checkpoint into safetensors (needs the extra `torch`)
+
+`qresearch run --help` lists the configuration groups and every key. Commands take all of Hydra's syntax.
+"""
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    command, *arguments = sys.argv[1:] or ["--help"]
+    commands = {"run": _run, "sweep": _sweep, "demo": _demo, "import-torch": _import_torch}
+    if command in ("-h", "--help", "help"):
+        print(USAGE, end="")
+    elif command in commands:
+        commands[command](arguments)
+    else:
+        print(f"qresearch: {command!r} is no command.\n\n{USAGE}", end="", file=sys.stderr)
+        sys.exit(2)
+
+
+def guarded(hydra_main: Callable[[], Any]) -> None:
+    """Call a Hydra program; Ctrl-C keeps and shows what has finished, and exits with 130."""
+    try:
+        hydra_main()
+    except KeyboardInterrupt:
+        from qresearch.reports.sweep_summary import SweepSummary
+
+        if SweepSummary.active is not None:
+            SweepSummary.active.close()
+        print("interrupted: finished cells are kept.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _run(arguments: list[str]) -> None:
+    from qresearch.run import main as hydra_main
+
+    sys.argv = ["qresearch", *arguments]
+    guarded(hydra_main)
+
+
+def _sweep(arguments: list[str]) -> None:
+    _run(["--multirun", *arguments])
+
+
+def _demo(arguments: list[str]) -> None:
+    from qresearch.reports.demo import show_demo, sweep_folder
+
+    folder = sweep_folder()
+    _sweep(["experiment=demo", f"hydra.sweep.dir={folder}", *arguments])
+    show_demo(folder)
+
+
+def _import_torch(arguments: list[str]) -> None:
+    from qresearch.models.import_torch import main as import_main
+
+    import_main(arguments)
+
+
+if __name__ == "__main__":
+    main()

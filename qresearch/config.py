@@ -1,0 +1,236 @@
+"""The typed configuration of a run, and what is built from it.
+
+Fixed keys are dataclasses here. A node with `_target_` (a model, an observer, an optimizer, ...) is checked
+against the dataclass that it names, so a new method brings its own schema. Wrong keys, types and enum values
+are errors before anything is computed.
+"""
+
+import dataclasses
+import enum
+import hashlib
+import json
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+import hydra.utils
+import jax
+import omegaconf
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from qresearch.core.spec import Granularity, QuantSpec, Range
+from qresearch.nn.rules import Assignment, Rule, check_act_granularity
+
+PACKAGED = Path(__file__).parent / "configs"
+CONFIG_FOLDER = PACKAGED if PACKAGED.is_dir() else Path(__file__).parent.parent / "configs"
+UNHASHED = ("tracker", "runs_dir")  # they change no number
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run."""
+
+
+class Method(enum.StrEnum):
+    """What is done to the float baseline."""
+
+    float = "float"  # nothing: train or load it, and evaluate
+    ptq = "ptq"  # quantize it as it is
+    qat = "qat"  # quantize it and train on
+
+
+class BatchNorm(enum.StrEnum):
+    """What becomes of batch norm in the quantized network."""
+
+    fold = "fold"  # folded into the convolution before quantization
+    freeze = "freeze"  # kept, with the statistics of the baseline
+    train = "train"  # kept, with batch statistics while training (QAT only)
+
+
+@dataclasses.dataclass
+class MethodConfig:
+    name: Method = MISSING
+    batch_norm: BatchNorm = BatchNorm.fold
+
+
+@dataclasses.dataclass
+class TensorConfig:
+    """How a weight or an activation is quantized; bits=null keeps it float."""
+
+    bits: int | None = 8
+    granularity: Granularity = Granularity.tensor
+    block_size: int | None = None
+    symmetric: bool = True
+    signed: bool | None = True
+    range: Range = Range.narrow
+    observer: Any = MISSING
+    quantizer: Any = MISSING
+
+
+@dataclasses.dataclass
+class RuleConfig:
+    """Layers whose path matches; `weight` and `act` change keys of the run's `weight` and `act` for them."""
+
+    match: str = MISSING
+    float: bool = False
+    weight: dict[str, Any] = dataclasses.field(default_factory=dict)
+    act: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class CalibrationConfig:
+    """The first `images` of the training set, in order, without augmentation."""
+
+    images: int = 512
+    batch_size: int = 128
+
+
+@dataclasses.dataclass
+class RunConfig:
+    model: Any = MISSING
+    data: Any = MISSING
+    method: MethodConfig = dataclasses.field(default_factory=MethodConfig)
+    weight: TensorConfig = dataclasses.field(default_factory=TensorConfig)
+    act: TensorConfig = dataclasses.field(default_factory=TensorConfig)
+    rules: dict[str, RuleConfig] = dataclasses.field(default_factory=dict)
+    ptq: Any = MISSING
+    baseline: Any = MISSING  # the recipe of the float baseline
+    optim: Any = MISSING  # the recipe of quantization-aware training
+    calibration: CalibrationConfig = dataclasses.field(default_factory=CalibrationConfig)
+    anatomy_images: int = 256
+    tracker: Any = MISSING
+    seed: int = 0
+    runs_dir: str = "runs"
+
+
+ConfigStore.instance().store(name="schema", node=RunConfig)
+
+
+def check(cfg: DictConfig) -> DictConfig:
+    """`cfg` with every interpolation resolved and every `_target_` node checked against its dataclass.
+
+    Raises ConfigError with the key, the value and the rule.
+    """
+    cfg = DictConfig(plain(cfg))
+    for name in ("model", "data", "ptq", "baseline", "optim", "tracker"):
+        cfg[name] = _typed(cfg[name], name)
+    for side in ("weight", "act"):
+        for part in ("observer", "quantizer"):
+            cfg[side][part] = _typed(cfg[side][part], f"{side}.{part}")
+    if cfg.calibration.images < 1 or cfg.calibration.batch_size < 1 or cfg.anatomy_images < 1:
+        raise ConfigError("calibration.images, calibration.batch_size and anatomy_images must be at least 1.")
+    if cfg.method.name == Method.ptq and cfg.method.batch_norm == BatchNorm.train:
+        raise ConfigError("method.batch_norm=train needs training; with method=ptq use fold or freeze.")
+    return cfg
+
+
+def config_hash(cfg: DictConfig) -> str:
+    """Twelve hex digits that name the numbers of a run: equal for equal resolved configs, tracker and folders
+    aside."""
+    kept = {key: value for key, value in plain(cfg).items() if key not in UNHASHED}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def plain(cfg: Any) -> Any:
+    """A config as dicts, lists and JSON values."""
+    return OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+
+
+def build(node: DictConfig) -> Any:
+    """The object that a `_target_` node describes; its own complaint about a value becomes a ConfigError."""
+    arguments = {key: value for key, value in plain(node).items() if key != "_target_"}
+    try:
+        return hydra.utils.get_class(node["_target_"])(**arguments)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def build_rules(cfg: DictConfig) -> list[Rule]:
+    """The rules of a run in their order.
+
+    Raises ConfigError for a spec that is not possible, and for a quantizer or observer that does not fit its
+    spec.
+    """
+    rules = []
+    for name, rule in cfg.rules.items():
+        try:
+            sides = {
+                side: None if rule.float else _assignment(cfg[side], rule[side], side) for side in ("weight", "act")
+            }
+            rules.append(Rule(rule.match, **sides))
+            check_act_granularity(rules)
+        except (ValueError, omegaconf.errors.OmegaConfBaseException) as error:
+            raise ConfigError(f"rules.{name}: {error}") from error
+    return rules
+
+
+def _assignment(config: DictConfig, changes: DictConfig, side: str) -> Assignment | None:
+    merged: Any = OmegaConf.merge(OmegaConf.structured(TensorConfig), config, changes)
+    if merged.bits is None:
+        return None
+    observer, quantizer = (
+        _typed(merged.observer, f"{side}.observer"),
+        _typed(merged.quantizer, f"{side}.quantizer"),
+    )
+    keys = [field.name for field in dataclasses.fields(QuantSpec)]
+    spec = QuantSpec(**{key: merged[key] for key in keys})
+    assignment = Assignment(spec, hydra.utils.get_class(quantizer["_target_"])(build(observer)))
+    _rehearse(assignment)
+    return assignment
+
+
+def _rehearse(assignment: Assignment) -> None:
+    """Trace the quantizer on a placeholder, so that a combination that cannot work says so now."""
+    quantizer, closed = assignment.quantizer, assignment.spec.with_sign(True)
+
+    def start(x):
+        observed = quantizer.observer.measure(x, contract=(0,), spec=closed)
+        return quantizer.scale(x, quantizer.init(observed, closed), contract=(0,), spec=closed)
+
+    jax.eval_shape(start, jax.ShapeDtypeStruct((closed.block_size or 1, 1), "float32"))
+
+
+def _typed(node: Any, key: str) -> DictConfig:
+    """The node with the defaults of the dataclass that its `_target_` names, its keys and types checked."""
+    if not isinstance(node, DictConfig) or "_target_" not in node:
+        raise ConfigError(f"{key}={node!r} has no _target_; choose a file of the group configs/{key.split('.')[-1]}.")
+    cls = hydra.utils.get_class(node["_target_"])
+    fields = [
+        (
+            field.name,
+            _config_type(field.type),
+            dataclasses.field(default=field.default if _is_plain(field.default) else MISSING),
+        )
+        for field in dataclasses.fields(cls)
+        if field.name != "observer"  # a quantizer's observer is a node of its own
+    ]
+    schema = OmegaConf.structured(dataclasses.make_dataclass(cls.__name__, [("_target_", str, MISSING), *fields]))
+    try:
+        return DictConfig(plain(OmegaConf.merge(schema, node)))
+    except omegaconf.errors.ConfigKeyError as error:
+        keys = [name for name, *_ in fields]
+        raise ConfigError(f"{key}: {error.msg if error.msg else error} {cls.__name__} has the keys {keys}.") from error
+    except omegaconf.errors.ValidationError as error:
+        raise ConfigError(f"{key}: {error.msg if error.msg else error}") from error
+
+
+def _is_plain(default: Any) -> bool:
+    return default is None or isinstance(default, (bool, int, float, str))
+
+
+def _config_type(annotation: Any) -> Any:
+    """The part of a field's type that a config can hold: `float | Array` is a float, and what is left open is
+    anything."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        members = [arg for arg in typing.get_args(annotation) if _is_config_type(arg)]
+        values = [arg for arg in members if arg is not type(None)]
+        kind = float if set(values) == {int, float} else values[0] if len(values) == 1 else Any
+        return kind | None if type(None) in members else kind
+    return annotation if _is_config_type(annotation) else Any
+
+
+def _is_config_type(annotation: Any) -> bool:
+    if annotation in (bool, int, float, str, type(None)):
+        return True
+    return isinstance(annotation, type) and issubclass(annotation, enum.Enum)
