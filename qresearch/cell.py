@@ -1,5 +1,6 @@
 """One cell of an experiment, from its configuration to its metrics: build, baseline, quantize, train,
-evaluate. A straight line."""
+evaluate. A straight line.
+"""
 
 import hashlib
 import time
@@ -87,7 +88,8 @@ def prepare(cfg: DictConfig) -> Cell:
 
 def run_cell(cell: Cell, runs: Path, listen: Listen) -> Outcome:
     """Compute the cell; baselines are kept under `runs`. A loss that is no longer a number ends it with
-    status `diverged`."""
+    status `diverged`.
+    """
     cfg, curves = cell.cfg, {}
     started = time.monotonic()
     metrics: dict[str, float] = {}
@@ -116,7 +118,8 @@ def run_cell(cell: Cell, runs: Path, listen: Listen) -> Outcome:
 
 def baseline(cell: Cell, runs: Path, listen: Listen) -> tuple[nnx.Module, Curves]:
     """The float network in evaluation mode, loaded or trained, with its curves (none where the weights came
-    as a file)."""
+    as a file).
+    """
     cfg, data = cell.cfg, cell.data
     network = _abstract(cell.model, data)
     if cell.weights is not None:
@@ -135,8 +138,7 @@ def baseline(cell: Cell, runs: Path, listen: Listen) -> tuple[nnx.Module, Curves
 
 
 def quantize(cell: Cell, float_model: nnx.Module) -> nnx.Module:
-    """The float network with its slots filled and its scales calibrated; for PTQ, with its weights rounded
-    too."""
+    """The float network with its slots filled and its scales calibrated; for PTQ, with its weights rounded too."""
     settings = cell.cfg.calibration
     images, _ = cell.data.train(settings.images)
     starts = range(0, len(images), settings.batch_size)

@@ -1,8 +1,6 @@
 """The command `qresearch`: thin fronts, each of which imports only what it needs."""
 
 import sys
-from collections.abc import Callable
-from typing import Any
 
 USAGE = """usage: qresearch COMMAND ...
 
@@ -28,24 +26,11 @@ def main() -> None:
         sys.exit(2)
 
 
-def guarded(hydra_main: Callable[[], Any]) -> None:
-    """Call a Hydra program; Ctrl-C keeps and shows what has finished, and exits with 130."""
-    try:
-        hydra_main()
-    except KeyboardInterrupt:
-        from qresearch.reports.sweep_summary import SweepSummary
-
-        if SweepSummary.active is not None:
-            SweepSummary.active.close()
-        print("interrupted: finished cells are kept.", file=sys.stderr)
-        sys.exit(130)
-
-
 def _run(arguments: list[str]) -> None:
-    from qresearch.run import main as hydra_main
+    from qresearch.run import main_or_interrupted
 
     sys.argv = ["qresearch", *arguments]
-    guarded(hydra_main)
+    main_or_interrupted()
 
 
 def _sweep(arguments: list[str]) -> None:

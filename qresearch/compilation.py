@@ -8,7 +8,8 @@ import platformdirs
 
 def keep_compiled_programs() -> None:
     """Keep every compiled program on disk for the next process; JAX_COMPILATION_CACHE_DIR or jax's own
-    setting goes first."""
+    setting goes first.
+    """
     if getattr(jax.config, "jax_compilation_cache_dir", None) or "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
     jax.config.update("jax_compilation_cache_dir", str(platformdirs.user_cache_path("qresearch") / "xla"))

@@ -126,8 +126,7 @@ def check(cfg: DictConfig) -> DictConfig:
 
 
 def config_hash(cfg: DictConfig) -> str:
-    """Twelve hex digits that name the numbers of a run: equal for equal resolved configs, tracker and folders
-    aside."""
+    """Twelve hex digits that name the numbers of a run: equal for equal resolved configs, tracker and folders aside."""
     kept = {key: value for key, value in plain(cfg).items() if key not in UNHASHED}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -221,7 +220,8 @@ def _is_plain(default: Any) -> bool:
 
 def _config_type(annotation: Any) -> Any:
     """The part of a field's type that a config can hold: `float | Array` is a float, and what is left open is
-    anything."""
+    anything.
+    """
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         members = [arg for arg in typing.get_args(annotation) if _is_config_type(arg)]
         values = [arg for arg in members if arg is not type(None)]

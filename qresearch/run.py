@@ -22,6 +22,7 @@ from qresearch.core.program import count_programs
 from qresearch.data.error import DataError
 from qresearch.reports.audit_table import audit_table
 from qresearch.reports.console import console, progress_bar
+from qresearch.reports.sweep_summary import SweepSummary
 from qresearch.store.record import SCHEMA, environment, write_json
 
 EXPECTED = (
@@ -58,6 +59,17 @@ def main(cfg: DictConfig) -> float | None:
     if not sweeping:
         print(f"result: {_shown(folder / 'result.json')}")
     return record["metrics"].get("top1")
+
+
+def main_or_interrupted() -> None:
+    """The program; Ctrl-C keeps and shows what has finished, and exits with 130."""
+    try:
+        main()
+    except KeyboardInterrupt:
+        if SweepSummary.active is not None:
+            SweepSummary.active.close()
+        print("interrupted: finished cells are kept.", file=sys.stderr)
+        sys.exit(130)
 
 
 def run(cfg: DictConfig, folder: Path, *, group: str | None) -> dict[str, Any]:
@@ -121,8 +133,7 @@ def _record(cell: Cell, outcome: Outcome, programs: dict[str, int]) -> dict[str,
 
 
 def _failure(cfg: DictConfig, message: str) -> dict[str, Any]:
-    """The record of a cell that raised; its configuration may be what is wrong, so it is kept as it was
-    given."""
+    """The record of a cell that raised; its configuration may be what is wrong, so it is kept as it was given."""
     return {
         "schema": SCHEMA,
         "status": "failed",
@@ -140,6 +151,4 @@ def _shown(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    from qresearch.cli import guarded
-
-    guarded(main)
+    main_or_interrupted()

@@ -33,7 +33,8 @@ def scale_shape(shape: Sequence[int], *, contract: Sequence[int], spec: QuantSpe
 
 def split(x: Shaped[Array, "..."], groups: Sequence[int]) -> Shaped[Array, "..."]:
     """`x` with each axis n that has several entries s in `groups`, and not one for every element, cut into
-    (s, n / s)."""
+    (s, n / s).
+    """
     return x.reshape([part for size, group in zip(x.shape, groups, strict=True) for part in _cut(size, group)])
 
 
@@ -44,8 +45,7 @@ def spread(scale: Shaped[Array, "..."], shape: Sequence[int]) -> Shaped[Array, "
 
 
 def reduce_groups(reduce: Callable, x: Shaped[Array, "..."], groups: Sequence[int]) -> Shaped[Array, "..."]:
-    """`reduce` (jnp.max, jnp.sum, ...) over the elements that share a scale; the result has shape
-    `groups`."""
+    """`reduce` (jnp.max, jnp.sum, ...) over the elements that share a scale; the result has shape `groups`."""
     inner, axis = [], 0
     for size, group in zip(x.shape, groups, strict=True):
         axis += len(_cut(size, group))

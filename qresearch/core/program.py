@@ -16,8 +16,7 @@ _counts: collections.Counter[str] = collections.Counter()
 
 
 def program(fn: Callable | None = None, **options: Any) -> Any:
-    """`jax.jit` with `options`, counted under the name of the function; used as a decorator with or without
-    options."""
+    """`jax.jit` with `options`, counted under the name of the function; used as a decorator with or without options."""
     if fn is None:
         return lambda wrapped: program(wrapped, **options)
     _names.add(fn.__name__)
@@ -27,7 +26,8 @@ def program(fn: Callable | None = None, **options: Any) -> Any:
 @contextmanager
 def count_programs() -> Iterator[collections.Counter[str]]:
     """Within the block, the returned counter fills with the programs compiled (or loaded from the compilation
-    cache), by name."""
+    cache), by name.
+    """
     before, counted = _counts.copy(), collections.Counter()
     try:
         yield counted

@@ -12,7 +12,8 @@ from qresearch.core.spec import QuantSpec
 @pytree_dataclass
 class QTensor:
     """x ~ (codes - zero_point) * scale, with the shape of x in `codes`; see `granularity.py` for the shape of
-    `scale`."""
+    `scale`.
+    """
 
     codes: Integer[Array, "..."] = leaf()
     scale: Float[Array, "..."] = leaf()

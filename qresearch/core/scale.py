@@ -18,8 +18,7 @@ Scale = Float[Array, "..."]
 
 
 def scale_from_range(low: Scale, high: Scale, spec: QuantSpec) -> tuple[Scale, Scale | None]:
-    """Scale and zero point (None for a symmetric grid) that cover low..high; a range of zero width gets scale
-    1."""
+    """Scale and zero point (None for a symmetric grid) that cover low..high; a range of zero width gets scale 1."""
     half = 0.5 if spec.range is Range.half_step else 0.0
     if spec.symmetric:
         largest = jnp.maximum(-low, high) if spec.signed else jnp.maximum(high, 0.0)

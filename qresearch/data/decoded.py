@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from qresearch.data.replacing import replacing
 from qresearch.data.source import cache_folder
+from qresearch.replacing import replacing
 
 
 def decoded(name: str, *, shape: tuple[int, ...], dtype: np.dtype, build: Callable[[], np.ndarray]) -> np.ndarray:

@@ -15,7 +15,7 @@ from rich.progress import (
 )
 
 from qresearch.data.error import DataError
-from qresearch.data.replacing import replacing
+from qresearch.replacing import replacing
 
 TIMEOUT = 30.0  # seconds without an answer
 CHUNK = 1 << 18

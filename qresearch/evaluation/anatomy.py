@@ -88,8 +88,7 @@ def measure_errors(axes, float_graph, float_state, graph, state, x, trained):
 
 
 def _tensor_error(reference, x, quantizer: TensorQuantizer, contract):
-    """All numbers of `reference` - Q(x); `x` differs from `reference` where a layer algorithm has moved
-    it."""
+    """All numbers of `reference` - Q(x); `x` differs from `reference` where a layer algorithm has moved it."""
     scale, zero_point = quantizer.scale(x, contract)
     qmin, qmax = quantizer.spec.qmin, quantizer.spec.qmax
     offset = jnp.zeros_like(scale) if zero_point is None else zero_point

@@ -1,5 +1,4 @@
-"""The audit: what each layer of a model really is, read from the model itself and not from its
-configuration."""
+"""The audit: what each layer of a model really is, read from the model itself and not from its configuration."""
 
 from typing import Any
 
@@ -28,7 +27,8 @@ def audit(model: nnx.Module) -> list[dict[str, Any]]:
 
 def float_tensors(model: nnx.Module) -> dict[str, int]:
     """Elements of every parameter that stays float, by path: biases, batch norm, and the weights of layers
-    without a quantizer."""
+    without a quantizer.
+    """
     weights = {
         f"{path}.kernel"
         for path, slot in slots(model).items()

@@ -10,14 +10,14 @@ Public checkpoints of a model load as they are, and ours load in PyTorch. `num_b
 over.
 """
 
-import os
-import tempfile
 from pathlib import Path
 
 import jax
 import numpy as np
 import safetensors.numpy
 from flax import nnx
+
+from qresearch.replacing import replacing
 
 TORCH_NAMES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}
 
@@ -57,14 +57,8 @@ def save_checkpoint(model: nnx.Module, path: Path) -> None:
         name: np.ascontiguousarray(_torch_layout(np.asarray(variable[...])))
         for name, variable in _variables(model).items()
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    os.close(handle)
-    try:
-        safetensors.numpy.save_file(tensors, temporary)
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with replacing(path) as stream:
+        stream.write(safetensors.numpy.save(tensors))
 
 
 def _variables(model: nnx.Module) -> dict[str, nnx.Variable]:

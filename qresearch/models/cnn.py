@@ -9,7 +9,8 @@ from flax import nnx
 
 class CNNModel(nnx.Module):
     """Two 3x3 convolutions (the second with stride 2), batch norm and ReLU after each, global average
-    pooling, a linear layer."""
+    pooling, a linear layer.
+    """
 
     norm_pairs = (("conv1", "bn1"), ("conv2", "bn2"))
 

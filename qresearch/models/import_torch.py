@@ -1,16 +1,19 @@
 """`qresearch import-torch FILE -o FILE`: a public PyTorch checkpoint as safetensors, without ever running
-what is pickled in it."""
+what is pickled in it.
+"""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
+from qresearch.replacing import replacing
+
 
 def main(arguments: list[str]) -> None:
     """Read a `.th`/`.pt`/`.pth` file with `weights_only=True` and write its tensors under their names,
-    "module." taken off."""
+    "module." taken off.
+    """
     parser = argparse.ArgumentParser(prog="qresearch import-torch", description=main.__doc__)
     parser.add_argument("file", type=Path, help="a state dict, or a dict that holds one under `state_dict`")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the safetensors file to write")
@@ -29,7 +32,7 @@ def import_torch(source: Path, target: Path) -> int:
     """
     try:
         import torch  # pyright: ignore[reportMissingImports]
-        from safetensors.torch import save_file
+        from safetensors.torch import save
     except ImportError as error:
         raise ImportError("PyTorch is not installed; install the extra: pip install 'qresearch[torch]'.") from error
     try:
@@ -42,11 +45,6 @@ def import_torch(source: Path, target: Path) -> int:
     if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ValueError(f"{source} holds no state dict of tensors; save model.state_dict() and try again.")
     tensors = {name.removeprefix("module."): value.detach().clone().contiguous() for name, value in state.items()}
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        save_file(tensors, temporary)
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(target) as stream:
+        stream.write(save(tensors))
     return len(tensors)

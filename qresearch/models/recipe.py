@@ -12,5 +12,6 @@ class ModelRecipe(Protocol):
 
     def build(self, shape: tuple[int, int, int], classes: int, *, rngs: nnx.Rngs) -> nnx.Module:
         """The network for images of `shape` (height, width, channels); it maps (n, h, w, c) floats to (n,
-        classes) logits."""
+        classes) logits.
+        """
         ...

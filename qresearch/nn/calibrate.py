@@ -14,8 +14,7 @@ from qresearch.nn.rules import Assignment, Rule
 
 
 class ActStatistic(NamedTuple):
-    """Of one layer's input: the observer's statistic, and the smallest value seen (it decides an open
-    sign)."""
+    """Of one layer's input: the observer's statistic, and the smallest value seen (it decides an open sign)."""
 
     observed: Any
     lowest: Float[Array, ""]

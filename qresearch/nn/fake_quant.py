@@ -64,8 +64,7 @@ class FakeQuant(nnx.Module):
 
 
 def dimension_numbers(attribute: str, args: tuple, kwargs: dict) -> Any:
-    """The `dimension_numbers` among the arguments that a flax layer gives its operator after input and
-    weight."""
+    """The `dimension_numbers` among the arguments that a flax layer gives its operator after input and weight."""
     if attribute == "dot_general":
         return args[0] if args else kwargs["dimension_numbers"]
     return kwargs["dimension_numbers"]

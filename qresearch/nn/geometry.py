@@ -1,5 +1,4 @@
-"""What each layer multiplies: shapes and contracted axes, found by tracing a model without computing
-anything."""
+"""What each layer multiplies: shapes and contracted axes, found by tracing a model without computing anything."""
 
 import math
 from collections.abc import Sequence

@@ -54,8 +54,7 @@ def assign(paths: Sequence[str], rules: Sequence[Rule]) -> dict[str, Any]:
 
 
 def check_act_granularity(rules: Sequence[Rule]) -> None:
-    """Raise ValueError where an activation has a stored scale for each sample: another batch would not fit
-    it."""
+    """Raise ValueError where an activation has a stored scale for each sample: another batch would not fit it."""
     for rule in rules:
         if rule.act is not None and rule.act.quantizer.stored and rule.act.spec.granularity != "tensor":
             raise ValueError(

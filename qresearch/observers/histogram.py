@@ -22,8 +22,7 @@ MAGNITUDES = OCTAVES << MANTISSA_BITS
 
 
 class Histogram(NamedTuple):
-    """Counts (groups..., 2 * MAGNITUDES + 1) of the bins from the most negative over zero to the most
-    positive."""
+    """Counts (groups..., 2 * MAGNITUDES + 1) of the bins from the most negative over zero to the most positive."""
 
     counts: UInt32[Array, "..."]
 
@@ -43,7 +42,8 @@ def histogram(x: Float[Array, "..."], groups: Sequence[int]) -> Histogram:
 
 def bin_edges() -> Float[Array, " edges"]:
     """The edges of all bins in rising order, one more than there are bins; zero's own bin reaches from
-    -2^LOWEST to 2^LOWEST."""
+    -2^LOWEST to 2^LOWEST.
+    """
     steps = jnp.arange(MAGNITUDES + 1, dtype=jnp.int32) + ((127 + LOWEST) << MANTISSA_BITS)
     positive = jax.lax.bitcast_convert_type(steps << (23 - MANTISSA_BITS), jnp.float32)
     return jnp.concatenate([-positive[::-1], positive])

@@ -33,5 +33,6 @@ class Quantizer(Protocol):
         samples: int = 1,
     ) -> ScaleAndZero:
         """Scale and zero point for `x`, differentiable where the rule is learned; an activation holds
-        `samples` samples."""
+        `samples` samples.
+        """
         ...

@@ -22,7 +22,8 @@ _open = 0
 @contextmanager
 def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
     """Within the block, `bar(description, done, total)` moves a line of the display; off a terminal it prints
-    nothing."""
+    nothing.
+    """
     global _open
     if not console.is_terminal:
         yield lambda description, done, total: None

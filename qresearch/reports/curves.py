@@ -19,8 +19,7 @@ class Series(NamedTuple):
 
 
 def draw_curves(path: Path, panels: Sequence[tuple[str, Sequence[Series], float | None]], *, title: str) -> Path:
-    """Draw panels (label of the y axis, lines, height of the float reference or None) side by side; returns
-    `path`."""
+    """Draw panels (label of the y axis, lines, height of the float reference or None) side by side; returns `path`."""
     from matplotlib.figure import Figure  # imported late: it takes half a second
     from matplotlib.ticker import MaxNLocator
 

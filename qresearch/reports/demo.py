@@ -58,8 +58,7 @@ def show_demo(folder: Path) -> None:
 
 
 def demo_table(cells: dict[Point, list[dict[str, Any]]]) -> Table:
-    """Rows: method and granularity; columns: bits; cells: mean top-1 and the standard deviation over
-    seeds."""
+    """Rows: method and granularity; columns: bits; cells: mean top-1 and the standard deviation over seeds."""
     widths = sorted({point.bits for point in cells}, reverse=True)
     table = Table(
         title="top-1 %, mean ± standard deviation over seeds",

@@ -115,7 +115,8 @@ def cell_table(records: list[dict[str, Any]]) -> Table:
 
 def differing_keys(configs: Iterable[dict[str, Any]]) -> list[str]:
     """The keys whose values are not the same in all configs; of keys that always change together, the first
-    (a class comes last)."""
+    (a class comes last).
+    """
     configs = list(configs)
     keys = list(dict.fromkeys(key for config in configs for key in config))
     columns: dict[str, str] = {}

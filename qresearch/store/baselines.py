@@ -1,5 +1,4 @@
-"""Float baselines: trained once, stored under the hash of what they were trained from, and shared by every
-run."""
+"""Float baselines: trained once, stored under the hash of what they were trained from, and shared by every run."""
 
 import hashlib
 import json
@@ -20,7 +19,8 @@ class BaselineStore:
 
     def load(self, model: nnx.Module, ingredients: Any) -> list[dict[str, float]] | None:
         """Fill `model` from the stored baseline of these ingredients and return its curves; None where there
-        is none."""
+        is none.
+        """
         checkpoint, curves = self._paths(ingredients)
         if not (checkpoint.is_file() and curves.is_file()):
             return None

@@ -1,16 +1,18 @@
 """The evidence: one `result.json` for each run, written last and by an atomic rename. All else can be made
-again from it."""
+again from it.
+"""
 
 import json
 import os
 import platform
 import subprocess
-import tempfile
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
+
+from qresearch.replacing import replacing
 
 SCHEMA = 1
 PACKAGES = ("qresearch", "jax", "jaxlib", "flax", "optax", "numpy", "hydra-core", "wandb")
@@ -18,21 +20,12 @@ PACKAGES = ("qresearch", "jax", "jaxlib", "flax", "optax", "numpy", "hydra-core"
 
 def write_json(path: Path, content: Any) -> None:
     """Write `content` so that a reader sees the old file or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w") as file:
-            json.dump(content, file, indent=1, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with replacing(path) as stream:
+        stream.write(json.dumps(content, indent=1, allow_nan=False).encode())
 
 
 def read_records(folder: Path) -> list[dict[str, Any]]:
-    """The records of all finished runs under `folder`, in the order of their folders' names (numbers as
-    numbers)."""
+    """The records of all finished runs under `folder`, in the order of their folders' names (numbers as numbers)."""
     paths = sorted(folder.glob("**/result.json"), key=lambda path: [_natural(part) for part in path.parts])
     return [json.loads(path.read_text()) | {"path": str(path)} for path in paths]
 
@@ -53,8 +46,7 @@ def environment() -> dict[str, Any]:
 
 
 def _git() -> dict[str, Any]:
-    """The commit of the source that is running, and whether it has been changed since; None outside a
-    checkout."""
+    """The commit of the source that is running, and whether it has been changed since; None outside a checkout."""
     folder = Path(__file__).parent
     try:
         commit = _run_git(folder, "rev-parse", "HEAD")

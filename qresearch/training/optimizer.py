@@ -39,8 +39,7 @@ class Recipe(Protocol):
     batch_size: int
 
     def transformation(self, progress: jax.Array) -> optax.GradientTransformation:
-        """The update of (weights, qparams) at `progress` in 0..1; the shape of its state depends on no
-        number."""
+        """The update of (weights, qparams) at `progress` in 0..1; the shape of its state depends on no number."""
         ...
 
 

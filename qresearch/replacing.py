@@ -16,6 +16,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     try:
         with os.fdopen(handle, "wb") as stream:
             yield stream
+            stream.flush()
+            os.fsync(stream.fileno())  # the name must not reach the disk before the contents
         os.replace(part, path)
     finally:
         Path(part).unlink(missing_ok=True)
