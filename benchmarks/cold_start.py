@@ -24,7 +24,7 @@ from flax import nnx
 from qresearch.compilation import keep_compiled_programs
 keep_compiled_programs()
 from qresearch.config import check, CONFIG_FOLDER
-from qresearch.cell import prepare, baseline, quantize, folded_or_not
+from qresearch.cell import prepare, baseline, quantize
 from qresearch.training.step import Problem, TrainState, split_model, start_training, train_step
 from qresearch.training.augment import Augment
 from hydra import compose, initialize_config_dir
@@ -35,7 +35,7 @@ noise = (np.random.default_rng(0).integers(0, 256, (512, 32, 32, 3), np.uint8), 
 cifar10.CIFAR10.train = lambda self, count=None: noise
 cell = prepare(check(cfg))
 model, _ = baseline(cell, Path("runs"), None)
-model = quantize(cell, folded_or_not(model, cfg.method.batch_norm))
+model = quantize(cell, model)
 model.train()
 graphdef, weights, qparams, rest = split_model(model)
 from qresearch.config import build

@@ -2,6 +2,7 @@
 evaluate. A straight line.
 """
 
+import dataclasses
 import hashlib
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from qresearch.data.source import VARIABLE, data_folder, find_file
 from qresearch.evaluation.accuracy import accuracy
 from qresearch.evaluation.anatomy import anatomy
 from qresearch.evaluation.audit import audit, float_tensors
-from qresearch.evaluation.cost import layer_costs
+from qresearch.evaluation.cost import LayerCost, layer_costs
 from qresearch.evaluation.size import float_bytes, quantized_bytes
 from qresearch.models.checkpoint import CheckpointError, load_checkpoint
 from qresearch.nn.calibrate import calibrate
@@ -57,16 +58,18 @@ class Cell(NamedTuple):
         return hashlib.sha256(repr(choices).encode()).hexdigest()[:8]
 
 
-class Outcome(NamedTuple):
-    """What a cell found; `curves` by stage ("baseline", "qat")."""
+@dataclasses.dataclass
+class Outcome:
+    """What a cell found, filled as it goes."""
 
-    status: str
-    metrics: dict[str, float]
-    layers: list[dict[str, Any]]
-    audit: list[dict[str, Any]]
-    float_tensors: dict[str, int]  # elements of what stays float, by path
-    curves: dict[str, Curves]
+    status: str = "finished"
     message: str | None = None
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    layers: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # the anatomy of the error
+    costs: dict[str, LayerCost] = dataclasses.field(default_factory=dict)  # of every layer, for one sample
+    audit: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    float_tensors: dict[str, int] = dataclasses.field(default_factory=dict)  # elements of what stays float, by path
+    curves: dict[str, Curves] = dataclasses.field(default_factory=dict)  # by stage: baseline, qat
 
 
 def prepare(cfg: DictConfig) -> Cell:
@@ -87,33 +90,37 @@ def prepare(cfg: DictConfig) -> Cell:
 
 
 def run_cell(cell: Cell, runs: Path, listen: Listen) -> Outcome:
-    """Compute the cell; baselines are kept under `runs`. A loss that is no longer a number ends it with
-    status `diverged`.
-    """
-    cfg, curves = cell.cfg, {}
-    started = time.monotonic()
-    metrics: dict[str, float] = {}
-    layers: list[dict[str, Any]] = []
-    model = float_model = None
+    """Compute the cell; baselines are kept under `runs`. A loss that is no number ends it with status `diverged`."""
+    outcome, started = Outcome(), time.monotonic()
     try:
-        float_model, curves["baseline"] = baseline(cell, runs, listen)
-        metrics |= _evaluate(cell, float_model, "_float") | {"size_bytes_float": float_bytes(float_model)}
-        model = float_model
-        if cfg.method.name != Method.float:
-            reference = folded_or_not(float_model, cfg.method.batch_norm)
-            model = quantize(cell, reference)
-            if cfg.method.name == Method.qat:
-                curves["qat"] = train(cell, model, listen)
-            layers = anatomy(reference, model, cell.layers, _anatomy_batch(cell), trained=cfg.method.name == Method.qat)
-        metrics |= _evaluate(cell, model, "") if model is not float_model else _as_quantized(metrics)
-        metrics |= _costs(cell, model) | _summary(layers)
-        status, message = "finished", None
+        _compute(cell, runs, listen, outcome)
     except Diverged as error:
-        status, message = "diverged", str(error)
-        curves["diverged"] = error.curves
-    metrics["seconds"] = time.monotonic() - started
-    shown, kept = ([], {}) if model is None else (audit(model), float_tensors(model))
-    return Outcome(status, metrics, layers, shown, kept, {name: c for name, c in curves.items() if c}, message)
+        outcome.status, outcome.message = "diverged", str(error)
+        outcome.curves["diverged"] = error.curves
+    outcome.metrics["seconds"] = time.monotonic() - started
+    return outcome
+
+
+def _compute(cell: Cell, runs: Path, listen: Listen, outcome: Outcome) -> None:
+    cfg, trained = cell.cfg, cell.cfg.method.name == Method.qat
+    float_model, curves = baseline(cell, runs, listen)
+    if curves:
+        outcome.curves["baseline"] = curves
+    found = _evaluate(cell, float_model)
+    outcome.metrics |= {f"{name}_float": value for name, value in found.items()}
+    outcome.metrics["size_bytes_float"] = float_bytes(float_model)
+    model = float_model
+    if cfg.method.name != Method.float:
+        reference = fold_batch_norm(float_model) if cfg.method.batch_norm == BatchNorm.fold else float_model
+        model = quantize(cell, reference)
+        if trained:
+            outcome.curves["qat"] = train(cell, model, listen)
+        found = _evaluate(cell, model)
+        outcome.layers = anatomy(reference, model, cell.layers, _anatomy_batch(cell), trained=trained)
+    outcome.costs = layer_costs(model, cell.layers)
+    outcome.metrics |= found | {"size_bytes": quantized_bytes(model, cell.layers)}
+    outcome.metrics |= _totals(outcome.costs) | _summary(outcome.layers)
+    outcome.audit, outcome.float_tensors = audit(model), float_tensors(model)
 
 
 def baseline(cell: Cell, runs: Path, listen: Listen) -> tuple[nnx.Module, Curves]:
@@ -157,11 +164,6 @@ def train(cell: Cell, model: nnx.Module, listen: Listen) -> Curves:
     return curves
 
 
-def folded_or_not(model: nnx.Module, policy: str) -> nnx.Module:
-    """The network that is quantized under a batch-norm policy."""
-    return fold_batch_norm(model) if policy == BatchNorm.fold else model
-
-
 @program(static_argnums=(0, 1, 2))
 def initial_state(model, shape, classes, seed):
     """The state of a network with random weights."""
@@ -189,17 +191,9 @@ def _fit(cell: Cell, model: nnx.Module, recipe: Any, stage: str, listen: Listen)
     )
 
 
-def _evaluate(cell: Cell, model: nnx.Module, suffix: str) -> dict[str, float]:
+def _evaluate(cell: Cell, model: nnx.Module) -> dict[str, float]:
     images, labels = cell.data.test()
-    found = accuracy(model, images, labels, cell.normalise)
-    return {f"{name}{suffix}": value for name, value in found.items()}
-
-
-def _as_quantized(metrics: dict[str, float]) -> dict[str, float]:
-    """A float run reports its numbers under the plain names too."""
-    return {
-        name.removesuffix("_float"): value for name, value in metrics.items() if name in ("top1_float", "loss_float")
-    }
+    return accuracy(model, images, labels, cell.normalise)
 
 
 def _anatomy_batch(cell: Cell) -> jax.Array:
@@ -207,16 +201,9 @@ def _anatomy_batch(cell: Cell) -> jax.Array:
     return cell.normalise(images[: cell.cfg.anatomy_images])
 
 
-def _costs(cell: Cell, model: nnx.Module) -> dict[str, float]:
-    costs = layer_costs(model, cell.layers).values()
-    return {
-        "size_bytes": quantized_bytes(model, cell.layers),
-        "macs": sum(cost.macs for cost in costs),
-        "bitops": sum(cost.bitops for cost in costs),
-        "bytes_moved": sum(cost.bytes_moved for cost in costs),
-        "energy_arithmetic_uj_estimate": sum(cost.energy_arithmetic_uj for cost in costs),
-        "energy_memory_uj_estimate": sum(cost.energy_memory_uj for cost in costs),
-    }
+def _totals(costs: dict[str, LayerCost]) -> dict[str, float]:
+    """The sum of every kind of cost over the layers."""
+    return {kind: sum(getattr(cost, kind) for cost in costs.values()) for kind in LayerCost._fields}
 
 
 def _summary(layers: list[dict[str, Any]]) -> dict[str, float]:

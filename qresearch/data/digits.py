@@ -42,7 +42,7 @@ class Digits:
     std: ClassVar[tuple[float, ...]] = (1.0,)
 
     flip: bool = False
-    crop: int = 0
+    crop: int = 1
 
     def __post_init__(self) -> None:
         check_augmentation(self)

@@ -31,8 +31,8 @@ class LayerCost(NamedTuple):
     macs: int
     bitops: int
     bytes_moved: float
-    energy_arithmetic_uj: float
-    energy_memory_uj: float
+    energy_arithmetic_uj_estimate: float
+    energy_memory_uj_estimate: float
 
 
 def layer_costs(model: nnx.Module, layers: dict[str, Geometry]) -> dict[str, LayerCost]:
