@@ -1,6 +1,4 @@
-"""One cell of an experiment, from its configuration to its metrics: build, baseline, quantize, train,
-evaluate. A straight line.
-"""
+"""One cell of an experiment, in a straight line: build, baseline, quantize, train, evaluate."""
 
 import dataclasses
 import hashlib

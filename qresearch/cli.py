@@ -4,10 +4,11 @@ import sys
 
 USAGE = """usage: qresearch COMMAND ...
 
-  run KEY=VALUE ...        one experiment; for example: qresearch run method=ptq weight.bits=4 sweep KEY=A,B,C
-  ...      all combinations; for example: qresearch sweep method=ptq,qat weight.bits=8,4,2 seed=0,1,2 demo
-  digits from float training to a table and a picture, in about a minute import-torch FILE -o FILE    turn a
-  PyTorch checkpoint into safetensors (needs the extra `torch`)
+  run KEY=VALUE ...     one experiment, for example: qresearch run method=ptq weight.bits=4
+  sweep KEY=A,B,C ...   all combinations, for example: qresearch sweep method=ptq,qat weight.bits=8,4,2 seed=0,1,2
+  demo                  digits, from float training to a table and a picture, in about a minute
+  import-torch FILE -o FILE
+                        turn a PyTorch checkpoint into safetensors (needs the extra `torch`)
 
 `qresearch run --help` lists the configuration groups and every key. Commands take all of Hydra's syntax.
 """

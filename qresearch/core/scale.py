@@ -2,8 +2,8 @@
 
     symmetric:  scale = max|x| / qmax                          (half_step: / (qmax + 1/2))
     affine:     scale = (high - low) / (qmax - qmin)           (half_step: / (qmax - qmin + 1))
-                zero_point = round(qmin - low / scale), clipped to the codes; low <= 0 <= high, so that 0.0 is
-                exact
+                zero_point = round(qmin - low / scale), clipped to the codes
+                low <= 0 <= high, so that 0.0 is exact
 
 The affine form is that of Jacob et al., "Quantization and Training of Neural Networks for Efficient
 Integer-Arithmetic-Only Inference", CVPR 2018, arXiv:1712.05877, section 3.

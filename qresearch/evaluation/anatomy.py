@@ -1,5 +1,4 @@
-"""The anatomy of the quantization error E = x - Q(x), for the weights, the input and the output of every
-layer.
+"""The anatomy of the quantization error E = x - Q(x), for the weights, input and output of every layer.
 
 Weights: E against the float weights (PTQ) or against the trained weights behind the quantizer (QAT). Input: E
 of rounding what reaches the layer in the quantized network. Output: the float network's output of that layer

@@ -1,6 +1,4 @@
-"""`qresearch import-torch FILE -o FILE`: a public PyTorch checkpoint as safetensors, without ever running
-what is pickled in it.
-"""
+"""`qresearch import-torch FILE -o FILE`: a PyTorch checkpoint as safetensors; nothing pickled in it is run."""
 
 import argparse
 import sys

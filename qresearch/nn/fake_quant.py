@@ -1,5 +1,4 @@
-"""The occupant that simulates: it rounds the input and the weight to their grids and calls the float
-operator.
+"""The occupant that simulates: it rounds input and weight to their grids and calls the float operator.
 
 It serves PTQ and QAT alike; only the quantizers inside differ. The float operator multiplies values that lie
 on the grid.

@@ -1,5 +1,4 @@
-"""The operator slots of flax layers: where a float layer keeps `lax.dot_general` or
-`lax.conv_general_dilated`.
+"""The operator slots of flax layers: where a layer keeps `lax.dot_general` or `lax.conv_general_dilated`.
 
 Whatever stands in a slot is called in place of that function, so quantization enters a model without a second
 model zoo: parameters keep their paths and float checkpoints load unchanged.

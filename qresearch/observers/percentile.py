@@ -4,8 +4,8 @@
     affine:     range from the (100 - percentile)th to the percentile-th value
 
 McKinstry et al., "Discovering Low-Precision Networks Close to Full-Precision Networks for Efficient Embedded
-Inference", 2018, arXiv:1809.04191, use 99.99 for activations. The value is interpolated inside a bin of relative width
-2^-8.
+Inference", 2018, arXiv:1809.04191; Wu et al., "Integer Quantization for Deep Learning Inference", 2020,
+arXiv:2004.09602, compare 99.9 to 99.9999. The value is interpolated inside a bin of relative width 2^-8.
 """
 
 import jax.numpy as jnp

@@ -1,5 +1,4 @@
-"""Round to nearest: every weight goes to the closest code, each on its own. The baseline of all layer
-algorithms.
+"""Round to nearest: every weight goes to the closest code, each on its own. The baseline of layer algorithms.
 
 codes = round(clip(w / scale + zero_point, qmin, qmax))
 """

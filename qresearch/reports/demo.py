@@ -10,14 +10,15 @@ from rich.table import Table
 
 from qresearch.reports.console import console
 from qresearch.reports.curves import Series, draw_curves
+from qresearch.reports.sweep_summary import SweepSummary
 from qresearch.store.record import read_records
 
-NEXT = """What to try next:
-  qresearch run method=ptq weight.bits=4 act.bits=4             one cell, with its audit and its error anatomy
-  in result.json qresearch run method=ptq weight.bits=4 observer@act.observer=mse    another rule for the
-  range of activations qresearch sweep data=mnist method=ptq,qat weight.bits=8,2     other data (downloaded
-  once) qresearch run experiment=ptq_cifar10                          the published ResNet-20 at 8 bits
-(`qresearch` is .venv/bin/qresearch; `qresearch run --help` lists every key.)"""
+NEXT = """What to try next (`qresearch` is .venv/bin/qresearch):
+  qresearch run method=ptq weight.bits=4 act.bits=4          one cell, with its audit; the error anatomy is in result.json
+  qresearch run method=ptq act.bits=4 observer@act.observer=mse    another rule for the range of activations
+  qresearch sweep data=mnist method=ptq,qat weight.bits=8,2  other data (downloaded once)
+  qresearch run experiment=ptq_cifar10                       the published ResNet-20 at 8 bits
+  qresearch run --help                                       every key"""
 
 
 class Point(NamedTuple):
@@ -55,6 +56,7 @@ def show_demo(folder: Path) -> None:
     console.print(f"picture: {picture}", highlight=False, soft_wrap=True)
     console.print(f"results: {folder} (a result.json for every cell)", highlight=False, soft_wrap=True)
     console.print(NEXT, highlight=False, markup=False, soft_wrap=True)
+    print(SweepSummary.totals)
 
 
 def demo_table(cells: dict[Point, list[dict[str, Any]]]) -> Table:

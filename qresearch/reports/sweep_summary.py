@@ -24,6 +24,7 @@ class SweepSummary(Callback):
     """Counts cells as they end; `active` is the sweep that runs now, for whoever has to end it early."""
 
     active: "SweepSummary | None" = None
+    totals = ""  # the last line of the last sweep
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         SweepSummary.active = self
@@ -57,7 +58,8 @@ class SweepSummary(Callback):
         if records:
             console.print(cell_table(records))
         print(f"results: {self.folder}")
-        print(totals_line(records, time.monotonic() - self.started), flush=True)
+        SweepSummary.totals = totals_line(records, time.monotonic() - self.started)
+        print(SweepSummary.totals, flush=True)
         return records
 
 
