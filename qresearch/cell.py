@@ -31,7 +31,7 @@ from qresearch.store.baselines import BaselineStore
 from qresearch.training.augment import Augment
 from qresearch.training.loop import Curves, Diverged, fit
 
-Listen = Callable[[str, int, int, dict[str, float]], None]  # stage, step, total, point
+Listen = Callable[[str, int, int, dict[str, float | int]], None]  # stage, step, total, point
 
 
 class Cell(NamedTuple):
@@ -62,7 +62,7 @@ class Outcome:
 
     status: str = "finished"
     message: str | None = None
-    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    metrics: dict[str, float | int] = dataclasses.field(default_factory=dict)
     layers: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # the anatomy of the error
     costs: dict[str, LayerCost] = dataclasses.field(default_factory=dict)  # of every layer, for one sample
     audit: list[dict[str, Any]] = dataclasses.field(default_factory=list)
@@ -189,22 +189,22 @@ def _fit(cell: Cell, model: nnx.Module, recipe: Any, stage: str, listen: Listen)
     )
 
 
-def _evaluate(cell: Cell, model: nnx.Module) -> dict[str, float]:
+def _evaluate(cell: Cell, model: nnx.Module) -> dict[str, float | int]:
     images, labels = cell.data.test()
     return accuracy(model, images, labels, cell.normalise)
 
 
-def _anatomy_batch(cell: Cell) -> jax.Array:
+def _anatomy_batch(cell: Cell) -> Any:
     images, _ = cell.data.test()
     return cell.normalise(images[: cell.cfg.anatomy_images])
 
 
-def _totals(costs: dict[str, LayerCost]) -> dict[str, float]:
+def _totals(costs: dict[str, LayerCost]) -> dict[str, float | int]:
     """The sum of every kind of cost over the layers."""
     return {kind: sum(getattr(cost, kind) for cost in costs.values()) for kind in LayerCost._fields}
 
 
-def _summary(layers: list[dict[str, Any]]) -> dict[str, float]:
+def _summary(layers: list[dict[str, Any]]) -> dict[str, float | int]:
     """The mean and the lowest SQNR over layers, for weights, inputs and outputs."""
     means = {}
     for tensor in ("weight", "input", "output"):

@@ -112,7 +112,10 @@ def check(cfg: DictConfig) -> DictConfig:
 
     Raises ConfigError with the key, the value and the rule.
     """
-    cfg = DictConfig(plain(cfg))
+    try:
+        cfg = DictConfig(plain(OmegaConf.merge(OmegaConf.structured(RunConfig), plain(cfg))))
+    except omegaconf.errors.OmegaConfBaseException as error:
+        raise ConfigError(str(error)) from error
     for name in ("model", "data", "ptq", "baseline", "optim", "tracker"):
         cfg[name] = _typed(cfg[name], name)
     for side in ("weight", "act"):
@@ -138,9 +141,13 @@ def plain(cfg: Any) -> Any:
 
 def build(node: DictConfig) -> Any:
     """The object that a `_target_` node describes; its own complaint about a value becomes a ConfigError."""
+    cls = hydra.utils.get_class(node["_target_"])
     arguments = {key: value for key, value in plain(node).items() if key != "_target_"}
     try:
-        return hydra.utils.get_class(node["_target_"])(**arguments)
+        for field in dataclasses.fields(cls):
+            if isinstance(field.type, type) and issubclass(field.type, enum.Enum) and field.name in arguments:
+                arguments[field.name] = field.type(arguments[field.name])
+        return cls(**arguments)
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
@@ -165,7 +172,9 @@ def build_rules(cfg: DictConfig) -> list[Rule]:
 
 
 def _assignment(config: DictConfig, changes: DictConfig, side: str) -> Assignment | None:
-    merged: Any = OmegaConf.merge(OmegaConf.structured(TensorConfig), config, changes)
+    replaced = [key for key, value in changes.items() if isinstance(value, DictConfig) and "_target_" in value]
+    kept = {key: value for key, value in config.items() if key not in replaced}  # another class has other keys
+    merged: Any = OmegaConf.merge(OmegaConf.structured(TensorConfig), kept, changes)
     if merged.bits is None:
         return None
     observer, quantizer = (

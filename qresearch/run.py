@@ -84,7 +84,7 @@ def run(cfg: DictConfig, folder: Path, *, group: str | None) -> dict[str, Any]:
     tracker.start(folder=folder, name=config_hash(cfg), group=group, config=plain(cfg))
     with count_programs() as programs, progress_bar() as bar:
 
-        def listen(stage: str, step: int, total: int, point: dict[str, float]) -> None:
+        def listen(stage: str, step: int, total: int, point: dict[str, float | int]) -> None:
             bar(f"{stage}: loss {point['loss']:.3f}", step, total)
             numbers = {key: value for key, value in point.items() if key != "step"}
             tracker.log(step, {f"{stage}/{key}": value for key, value in numbers.items()})
@@ -103,7 +103,7 @@ def run(cfg: DictConfig, folder: Path, *, group: str | None) -> dict[str, Any]:
     return record
 
 
-def metrics_line(metrics: dict[str, float]) -> str:
+def metrics_line(metrics: dict[str, float | int]) -> str:
     """The headline numbers of a run in a line of words."""
     parts = []
     if "top1" in metrics:

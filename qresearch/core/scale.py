@@ -23,13 +23,14 @@ def scale_from_range(low: Scale, high: Scale, spec: QuantSpec) -> tuple[Scale, S
     if spec.symmetric:
         largest = jnp.maximum(-low, high) if spec.signed else jnp.maximum(high, 0.0)
         scale = largest / (spec.qmax + half)
-        return _positive(scale), None
+        return usable_scale(scale), None
     low, high = jnp.minimum(low, 0.0), jnp.maximum(high, 0.0)
-    scale = _positive((high - low) / (spec.qmax - spec.qmin + 2 * half))
+    scale = usable_scale((high - low) / (spec.qmax - spec.qmin + 2 * half))
     zero_point = jnp.round(spec.qmin - half - low / scale)
     return scale, jnp.clip(zero_point, spec.qmin, spec.qmax)
 
 
-def _positive(scale: Scale) -> Scale:
+def usable_scale(scale: Scale) -> Scale:
+    """The scale, with 1 in place of zero: a group that holds nothing but zeros."""
     # A division by a subnormal scale overflows, so such a group counts as empty.
     return jnp.where(scale < jnp.finfo(jnp.float32).tiny, jnp.ones_like(scale), scale)

@@ -43,11 +43,11 @@ class QuantSpec:
     """
 
     bits: WholeNumber = leaf(8)
-    granularity: Granularity = Granularity.tensor
+    granularity: Granularity | str = Granularity.tensor
     block_size: int | None = None
     symmetric: bool = True
     signed: bool | None = True
-    range: Range = Range.narrow
+    range: Range | str = Range.narrow
 
     def __post_init__(self):
         object.__setattr__(self, "granularity", Granularity(self.granularity))
@@ -61,7 +61,7 @@ class QuantSpec:
             raise ValueError(f"block_size={self.block_size}: granularity=block needs block_size >= 1, for example 32.")
         if not is_block and self.block_size is not None:
             raise ValueError(
-                f"block_size={self.block_size} has no meaning for granularity={self.granularity.value}; "
+                f"block_size={self.block_size} has no meaning for granularity={self.granularity}; "
                 "set granularity=block, or block_size=null."
             )
 
@@ -72,6 +72,10 @@ class QuantSpec:
             raise ValueError(
                 "bits=1 on a signed symmetric grid leaves no positive code; "
                 "use bits >= 2, signed=false or symmetric=false."
+            )
+        if bits == 1 and self.signed and self.range == Range.narrow:
+            raise ValueError(
+                "bits=1 with range=narrow on a signed grid leaves the code 0 alone; use range=full or signed=false."
             )
 
     @property

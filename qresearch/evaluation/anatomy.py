@@ -43,7 +43,7 @@ def anatomy(
     float_model: nnx.Module,
     model: nnx.Module,
     layers: Mapping[str, Geometry],
-    x: jax.Array,
+    x: Any,
     *,
     trained: bool,
 ) -> list[dict[str, Any]]:

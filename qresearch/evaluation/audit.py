@@ -45,8 +45,8 @@ def _side(side: TensorQuantizer | None) -> dict[str, Any]:
     spec = side.spec
     return {
         "bits": int(spec.bits),
-        "granularity": spec.granularity.value + (f" {spec.block_size}" if spec.block_size else ""),
-        "range": spec.range.value,
+        "granularity": str(spec.granularity) + (f" {spec.block_size}" if spec.block_size else ""),
+        "range": str(spec.range),
         "signed": spec.signed,
         "symmetric": spec.symmetric,
         "quantizer": type(side.quantizer).__name__,

@@ -1,10 +1,11 @@
 """What a model recipe is: the numbers that a network is built from, apart from the network."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from flax import nnx
 
 
+@runtime_checkable
 class ModelRecipe(Protocol):
     """A frozen dataclass whose fields are the keys of `model` in a config."""
 

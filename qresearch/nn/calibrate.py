@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from qresearch.core.program import program
 from qresearch.core.pytree import leaf, pytree_dataclass
@@ -14,10 +14,11 @@ from qresearch.nn.rules import Assignment, Rule
 
 
 class ActStatistic(NamedTuple):
-    """Of one layer's input: the observer's statistic, and the smallest value seen (it decides an open sign)."""
+    """What calibration saw of one layer's input."""
 
-    observed: Any
-    lowest: Float[Array, ""]
+    observed: Any  # the observer's statistic
+    lowest: Float[Array, ""]  # the smallest value: it decides an open sign
+    finite: Bool[Array, ""]  # whether all values are finite
 
 
 @pytree_dataclass
@@ -28,7 +29,7 @@ class _Measure:
 
     def __call__(self, lhs, rhs, out, lhs_axes, rhs_axes):
         observed = self.act.quantizer.observer.measure(lhs, contract=lhs_axes, spec=self.act.spec)
-        return ActStatistic(observed, jnp.min(lhs).astype(jnp.float32))
+        return ActStatistic(observed, jnp.min(lhs).astype(jnp.float32), jnp.all(jnp.isfinite(lhs)))
 
 
 def calibrate(
@@ -63,6 +64,6 @@ def combine_statistics(watches, a, b):
     def combine(path):
         observer = watches[path].act.quantizer.observer
         observed = observer.combine(a[path].observed, b[path].observed)
-        return ActStatistic(observed, jnp.minimum(a[path].lowest, b[path].lowest))
+        return ActStatistic(observed, jnp.minimum(a[path].lowest, b[path].lowest), a[path].finite & b[path].finite)
 
     return {path: combine(path) for path in watches}

@@ -4,7 +4,7 @@ It changes nothing of what the layer computes. What it sows exists only inside `
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from flax import nnx
 from jaxtyping import Array, Float
@@ -17,6 +17,7 @@ class Seen(nnx.Variable):
     """What an `Observe` occupant sows."""
 
 
+@runtime_checkable
 class Watch(Protocol):
     """A pytree that turns one call of a layer into whatever is wanted of it."""
 
@@ -62,7 +63,7 @@ def watch_layers(model: nnx.Module, watches: Mapping[str, Watch], x: Float[Array
     answers = {}
     for path in watches:
         node: Any = seen
-        for part in (*path.split("."), places[path].attribute):
+        for part in (*filter(None, path.split(".")), places[path].attribute):
             node = node.get(int(part) if part.isdigit() else part, {})
         calls = node["seen"].get_value() if "seen" in node else ()
         if len(calls) != 1:

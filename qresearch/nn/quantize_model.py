@@ -7,17 +7,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array
 
 from qresearch.core.granularity import scale_shape
 from qresearch.core.program import program
-from qresearch.core.qtensor import dequantize
+from qresearch.core.qtensor import QTensor, dequantize
 from qresearch.nn.calibrate import ActStatistic
 from qresearch.nn.fake_quant import FakeQuant, TensorQuantizer
 from qresearch.nn.geometry import Geometry
-from qresearch.nn.rules import Rule
+from qresearch.nn.rules import Assignment, Rule
 from qresearch.nn.slots import slots
 from qresearch.ptq.method import LayerMethod
+from qresearch.quantizers.quantizer import QParams
+from qresearch.quantizers.static import Static
 
 
 def quantize_model(
@@ -42,23 +43,36 @@ def quantize_model(
     rules = {path: _with_sign(path, rule, statistics) for path, rule in rules.items()}
     check_blocks(rules, layers)
     kernels = {path: places[path].layer.kernel[...] for path, rule in rules.items() if rule.weight is not None}
-    axes = {path: layers[path].rhs_axes for path in kernels}
-    start = fit_quantizers(tuple(sorted(axes.items())), rules, kernels, statistics)
-    _check_finite(start)
+    axes = tuple(sorted((path, layers[path].rhs_axes) for path in kernels))
+    start = fit_quantizers(axes, rules, kernels, statistics)
+    _check_finite(all_finite(kernels, statistics, start))
+    solved = {} if ptq is None else solve_weights(axes, ptq, rules, start, kernels)
     for path, rule in rules.items():
-        if rule.weight is None and rule.act is None:
-            continue
-        weight, act = (
-            None if side is None else TensorQuantizer(_traced(side.spec), side.quantizer, qparams, is_act=is_act)
-            for side, qparams, is_act in zip((rule.weight, rule.act), start[path], (False, True), strict=True)
-        )
-        places[path].fill(FakeQuant(places[path].attribute, weight, act))
-    if ptq is not None:
-        quantizers = {path: places[path].occupant.weight for path in kernels}
-        solved = solve_weights(tuple(sorted(axes.items())), ptq, nnx.split(nnx.Dict(quantizers)), kernels)
-        for path, kernel in solved.items():
-            places[path].layer.kernel[...] = kernel
+        weight, act = start[path]
+        sides = {
+            "weight": _at_work(rule.weight, weight, is_act=False),
+            "act": _at_work(rule.act, act, is_act=True),
+        }
+        if path in solved and rule.weight is not None:
+            places[path].layer.kernel[...] = dequantize(solved[path]).astype(kernels[path].dtype)
+            sides["weight"] = _settled(rule.weight, solved[path])
+        if rule.weight is not None or rule.act is not None:
+            places[path].fill(FakeQuant(places[path].attribute, **sides))
     return model
+
+
+def _at_work(assignment: Assignment | None, qparams: QParams | None, *, is_act: bool) -> TensorQuantizer | None:
+    if assignment is None or qparams is None:
+        return None
+    return TensorQuantizer(_traced(assignment.spec), assignment.quantizer, qparams, is_act=is_act)
+
+
+def _settled(assignment: Assignment, solved: QTensor) -> TensorQuantizer:
+    """The quantizer of weights that lie on their grid already: the scale that they were solved with, for good."""
+    qparams = {"scale": solved.scale}
+    if solved.zero_point is not None:
+        qparams["zero_point"] = solved.zero_point
+    return TensorQuantizer(_traced(assignment.spec), Static(assignment.quantizer.observer), qparams, is_act=False)
 
 
 @program(static_argnums=0)
@@ -80,15 +94,13 @@ def fit_quantizers(axes, rules, kernels, statistics):
 
 
 @program(static_argnums=0)
-def solve_weights(axes, ptq, quantizers, kernels):
-    """The weights after the layer algorithm, as the float values of their codes."""
-    modules = nnx.merge(*quantizers)
+def solve_weights(axes, ptq, rules, start, kernels):
+    """The weights as the layer algorithm's codes."""
 
     def solve(path, contract):
-        quantizer, kernel = modules[path], kernels[path]
-        scale, zero_point = quantizer.scale(kernel, contract)
-        solved = ptq.solve(kernel, scale=scale, zero_point=zero_point, spec=quantizer.spec)
-        return dequantize(solved).astype(kernel.dtype)
+        quantizer, spec = rules[path].weight.quantizer, rules[path].weight.spec
+        scale, zero_point = quantizer.scale(kernels[path], start[path][0], contract=contract, spec=spec)
+        return ptq.solve(kernels[path], scale=scale, zero_point=zero_point, spec=spec)
 
     return {path: solve(path, contract) for path, contract in axes}
 
@@ -122,9 +134,8 @@ def check_blocks(rules: Mapping[str, Rule], layers: Mapping[str, Geometry]) -> N
                 raise ValueError(f"Layer {path!r}, {name}: {error}") from error
 
 
-def _check_finite(start: dict[str, Any]) -> None:
-    finite = jax.device_get(all_finite(start))
-    bad = sorted(path for path, ok in finite.items() if not ok)
+def _check_finite(finite: Mapping[str, Any]) -> None:
+    bad = sorted(path for path, ok in jax.device_get(finite).items() if not ok)
     if bad:
         raise ValueError(
             f"The scales of the layers {bad} are not finite: their weights or calibration inputs hold NaN or infinity. "
@@ -133,9 +144,14 @@ def _check_finite(start: dict[str, Any]) -> None:
 
 
 @program
-def all_finite(start: dict[str, Any]) -> dict[str, Array]:
-    def check(qparams):
-        flags = [jnp.all(jnp.isfinite(value)) for value in jax.tree.leaves(qparams)]
+def all_finite(kernels, statistics, start):
+    """Of every layer: whether its weights, its calibration inputs and the numbers of its quantizers are finite."""
+
+    def check(path):
+        numbers = jax.tree.leaves((kernels.get(path), start[path]))
+        flags = [jnp.all(jnp.isfinite(value)) for value in numbers]
+        if path in statistics:
+            flags.append(statistics[path].finite)
         return jnp.all(jnp.stack(flags)) if flags else jnp.array(True)
 
-    return {path: check(qparams) for path, qparams in start.items()}
+    return {path: check(path) for path in start}

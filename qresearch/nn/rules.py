@@ -58,7 +58,7 @@ def check_act_granularity(rules: Sequence[Rule]) -> None:
     for rule in rules:
         if rule.act is not None and rule.act.quantizer.stored and rule.act.spec.granularity != "tensor":
             raise ValueError(
-                f"act.granularity={rule.act.spec.granularity.value} with a stored scale (rule {rule.match!r}): "
+                f"act.granularity={rule.act.spec.granularity} with a stored scale (rule {rule.match!r}): "
                 "an activation's channels are its samples, which change from batch to batch; "
                 "use act.granularity=tensor, or a dynamic quantizer."
             )

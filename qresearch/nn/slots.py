@@ -36,7 +36,7 @@ def slots(model: nnx.Module) -> dict[str, Slot]:
     """
     found = {}
     for path, module in nnx.iter_modules(model):
-        attribute = next((name for name in OPERATORS if callable(getattr(module, name, None))), None)
+        attribute = next((name for name in OPERATORS if hasattr(module, name)), None)  # None stands for the default
         if attribute is None:
             continue
         name = ".".join(str(part) for part in path)

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from qresearch.core.granularity import reduce_groups, scale_shape
 from qresearch.core.pytree import pytree_dataclass
-from qresearch.core.scale import scale_from_range
+from qresearch.core.scale import usable_scale
 
 
 class MeanMagnitudeStatistic(NamedTuple):
@@ -38,7 +38,4 @@ class MeanMagnitude:
             raise ValueError(
                 "symmetric=false: the mean magnitude gives no zero point; use observer=minmax, percentile or mse."
             )
-        scale = 2.0 * statistic.total / statistic.count / jnp.sqrt(spec.qmax)
-        # An empty or all-zero group gets scale 1, by the rule that all observers share.
-        bound = scale * spec.qmax
-        return scale_from_range(-bound, bound, spec)
+        return usable_scale(2.0 * statistic.total / statistic.count / jnp.sqrt(spec.qmax)), None

@@ -1,7 +1,7 @@
 """What an observer is: a statistic of a tensor that can be gathered in pieces, and the scale it leads to."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float
 
@@ -10,6 +10,7 @@ from qresearch.core.spec import QuantSpec
 Statistic = Any  # a pytree of arrays
 
 
+@runtime_checkable
 class Observer(Protocol):
     """Statistics of batches combine in any order and grouping to the statistic of all the data."""
 

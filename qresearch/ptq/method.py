@@ -1,6 +1,6 @@
 """What a layer algorithm of post-training quantization is: weights and their scale in, codes out."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Array, Float
 
@@ -8,6 +8,7 @@ from qresearch.core.qtensor import QTensor
 from qresearch.core.spec import QuantSpec
 
 
+@runtime_checkable
 class LayerMethod(Protocol):
     """Chooses the codes of one layer's weights, given the scale."""
 

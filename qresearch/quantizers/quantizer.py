@@ -1,7 +1,7 @@
 """What a quantizer is: a rule for the scale, with numbers (`qparams`) of its own or none."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float
 
@@ -12,12 +12,15 @@ QParams = dict[str, Float[Array, "..."]]
 ScaleAndZero = tuple[Float[Array, "..."], Float[Array, "..."] | None]
 
 
+@runtime_checkable
 class Quantizer(Protocol):
     """A rule that gives the scale of a tensor each time it is quantized."""
 
-    observer: Observer
-    learned: bool  # whether training updates the qparams
-    stored: bool  # whether a scale is stored with the model, so that it counts in its size
+    learned: ClassVar[bool]  # whether the qparams have a gradient
+    stored: ClassVar[bool]  # whether a scale is stored with the model, so that it counts in its size
+
+    @property
+    def observer(self) -> Observer: ...
 
     def init(self, statistic: Statistic, spec: QuantSpec) -> QParams:
         """The qparams to start from, given the observer's statistic of the tensor."""

@@ -14,7 +14,7 @@ from qresearch.reports.sweep_summary import SweepSummary
 from qresearch.store.record import read_records
 
 NEXT = """What to try next (`qresearch` is .venv/bin/qresearch):
-  qresearch run method=ptq weight.bits=4 act.bits=4          one cell, with its audit; the error anatomy is in result.json
+  qresearch run method=ptq weight.bits=4 act.bits=4          one cell, its audit, and the anatomy of its error
   qresearch run method=ptq act.bits=4 observer@act.observer=mse    another rule for the range of activations
   qresearch sweep data=mnist method=ptq,qat weight.bits=8,2  other data (downloaded once)
   qresearch run experiment=ptq_cifar10                       the published ResNet-20 at 8 bits

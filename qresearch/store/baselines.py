@@ -9,6 +9,7 @@ from flax import nnx
 
 from qresearch.models.checkpoint import load_checkpoint, save_checkpoint
 from qresearch.store.record import write_json
+from qresearch.training.loop import Curves
 
 
 class BaselineStore:
@@ -17,7 +18,7 @@ class BaselineStore:
     def __init__(self, folder: Path):
         self.folder = folder
 
-    def load(self, model: nnx.Module, ingredients: Any) -> list[dict[str, float]] | None:
+    def load(self, model: nnx.Module, ingredients: Any) -> Curves | None:
         """Fill `model` from the stored baseline of these ingredients and return its curves; None where there
         is none.
         """
@@ -27,7 +28,7 @@ class BaselineStore:
         load_checkpoint(model, checkpoint)
         return json.loads(curves.read_text())
 
-    def save(self, model: nnx.Module, ingredients: Any, curves: list[dict[str, float]]) -> None:
+    def save(self, model: nnx.Module, ingredients: Any, curves: Curves) -> None:
         """Store `model` as the baseline of these ingredients."""
         checkpoint, curves_path = self._paths(ingredients)
         save_checkpoint(model, checkpoint)

@@ -28,7 +28,7 @@ from qresearch.training.step import (
 
 POINTS = 100  # about how many points a curve has
 
-Curves = list[dict[str, float]]
+Curves = list[dict[str, float | int]]
 
 
 class Diverged(ArithmeticError):
@@ -50,7 +50,7 @@ def fit(
     normalise: Callable,
     augment: Augment,
     seed: int,
-    listen: Callable[[int, int, dict[str, float]], None],
+    listen: Callable[[int, int, dict[str, float | int]], None],
 ) -> Curves:
     """Train `model` in place on stored pixels (n, h, w, c) and labels (n,); returns its curves.
 

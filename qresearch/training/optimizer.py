@@ -5,7 +5,7 @@ inside that step.
 """
 
 import enum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,7 @@ def learning_rate_share(schedule: Schedule, progress: jax.Array) -> jax.Array:
     return jnp.ones_like(progress)
 
 
+@runtime_checkable
 class Recipe(Protocol):
     """An optimizer with its numbers, a schedule and a length."""
 
