@@ -58,9 +58,10 @@ def anatomy(
     axes = tuple((path, layers[path].lhs_axes, layers[path].rhs_axes) for path in quantized)
     measured = jax.device_get(measure_errors(axes, *nnx.split(float_model), *nnx.split(model), x, trained))
     rows = []
-    for path, tensors in measured.items():
-        for tensor, numbers in tensors.items():
-            rows.append({"layer": path, "tensor": tensor, **{name: _json(value) for name, value in numbers.items()}})
+    for path in quantized:  # the order of the layers; that of a dict is lost in a program
+        for tensor in (name for name in ("weight", "input", "output") if name in measured[path]):
+            numbers = {name: _json(value) for name, value in measured[path][tensor].items()}
+            rows.append({"layer": path, "tensor": tensor, **numbers})
     return rows
 
 

@@ -1,0 +1,70 @@
+"""What the README shows runs as it stands there."""
+
+import re
+import sys
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+
+from qresearch.cell import prepare, run_cell
+from qresearch.config import CONFIG_FOLDER, check
+from qresearch.nn.fake_quant import FakeQuant
+from qresearch.nn.slots import slots
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_python_use():
+    """The array is quantized within half a step, and both layers of the model are."""
+    names: dict = {}
+    exec(compile(blocks("python")[0], "README.md", "exec"), names)
+    q = names["q"]
+    assert q.codes.dtype == jnp.int8 and int(jnp.max(jnp.abs(q.codes))) == 7
+    assert np.all(np.abs(names["error"]) <= np.asarray(q.scale) / 2 * (1 + 1e-5))
+    occupants = [slot.occupant for slot in slots(names["quantized"]).values()]
+    assert len(occupants) == 2 and all(isinstance(occupant, FakeQuant) for occupant in occupants)
+    assert not any(isinstance(slot.occupant, FakeQuant) for slot in slots(names["model"]).values())
+
+
+def test_a_method_is_one_file_and_one_yaml(tmp_path, monkeypatch):
+    """The observer of the README, as a module and a yaml of a folder of its own, runs in a cell and does what it says."""
+    module, yaml = blocks("python")[1], blocks("yaml")[0]
+    (tmp_path / "sigmas.py").write_text(module)
+    (tmp_path / "configs" / "observer").mkdir(parents=True)
+    target = yaml.replace("qresearch.observers.sigmas.Sigmas", "sigmas.Sigmas")
+    (tmp_path / "configs" / "observer" / "sigmas.yaml").write_text(target)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    overrides = [
+        f"hydra.searchpath=[file://{tmp_path / 'configs'}]",
+        "observer@act.observer=sigmas",
+        "act.observer.sigmas=2.5",
+        "model=mlp",
+        "model.width=8",
+        "baseline.epochs=1",
+        "tracker=none",
+    ]
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        cfg = check(compose("config", overrides))
+    outcome = run_cell(prepare(cfg), tmp_path, lambda *_: None)
+    assert outcome.status == "finished"
+    assert {row["observer"] for row in outcome.audit if row["tensor"] == "input"} == {"Sigmas"}
+
+    observer = sys.modules["sigmas"].Sigmas(2.5)
+    spec = prepare(cfg).rules["layers.0"].weight.spec
+    x = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
+    scale, _ = observer.resolve(observer.measure(jnp.asarray(x), contract=(0,), spec=spec), spec)
+    np.testing.assert_allclose(scale[0], 2.5 * np.sqrt(np.mean(x**2, axis=0)) / 127, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", re.findall(r"`(qresearch/[\w/]+\.py|tests/[\w/]+\.py)`", README))
+def test_named_files_exist(name):
+    assert (Path(__file__).parent.parent / name).is_file()
+
+
