@@ -44,12 +44,17 @@ def fake_quantize(
     return rounded.astype(x.dtype)
 
 
+def _by_range(x, inside, low, high, *, outside):
+    """`inside` where low <= x <= high, else one of `outside`; two selects, which XLA:CPU runs faster than min and max."""
+    return jnp.where(x < low, outside[0], jnp.where(x > high, outside[1], inside))
+
+
 def codes_of(x, scale, zero_point, qmin, qmax):
     """(v, q) of the formula above, both split into groups."""
     v = split(x, scale.shape) / spread(scale, x.shape)
     if zero_point is not None:
         v = v + spread(zero_point, x.shape)
-    return v, jnp.round(jnp.clip(v, qmin, qmax))
+    return v, jnp.round(_by_range(v, v, qmin, qmax, outside=(qmin, qmax)))
 
 
 @functools.partial(jax.jit, inline=True)  # traced once for each shape, however many layers share it
@@ -81,13 +86,13 @@ def _gradients(x, scale, zero_point, qmin, qmax, g):
     # inside, whichever way its division was rounded.
     low, high = ((bound - offset) * step for bound in (qmin, qmax))
     split_x, split_g = split(x, scale.shape), split(g, scale.shape)
-    inside = (split_x >= low - MARGIN * step) & (split_x <= high + MARGIN * step)
-    dx = jnp.where(inside, split_g, 0.0).reshape(x.shape)
-    ds = split_g * jnp.where(inside, q - v, q - offset)
+    bounds = (low - MARGIN * step, high + MARGIN * step)
+    dx = _by_range(split_x, split_g, *bounds, outside=(0.0, 0.0)).reshape(x.shape)
+    ds = split_g * _by_range(split_x, q - v, *bounds, outside=(qmin - offset, qmax - offset))
     ds = reduce_groups(jnp.sum, ds.reshape(x.shape), scale.shape)
     if zero_point is None:
         return dx, ds, None, None, None
-    dz = jnp.where(inside, 0.0, -split_g * step)
+    dz = _by_range(split_x, jnp.zeros_like(split_x), *bounds, outside=(-split_g * step, -split_g * step))
     return dx, ds, reduce_groups(jnp.sum, dz.reshape(x.shape), scale.shape), None, None
 
 
