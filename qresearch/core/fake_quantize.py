@@ -45,7 +45,7 @@ def fake_quantize(
 
 
 def _by_range(x, inside, low, high, *, outside):
-    """`inside` where low <= x <= high, else one of `outside`; two selects, which XLA:CPU runs faster than min and max."""
+    """`inside` where low <= x <= high, else one of `outside`: two selects, faster on XLA:CPU than min and max."""
     return jnp.where(x < low, outside[0], jnp.where(x > high, outside[1], inside))
 
 

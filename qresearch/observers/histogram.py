@@ -49,9 +49,9 @@ def bin_edges() -> Float[Array, " edges"]:
     return jnp.concatenate([-positive[::-1], positive])
 
 
-def bin_points(count: int) -> Float[Array, "bins count"]:
+def bin_points(count: int) -> Float[Array, "count bins"]:
     """`count` values spread evenly over each bin; exactly 0 for the bin of zero."""
     edges = bin_edges()
-    low, high = edges[:-1, None], edges[1:, None]
-    share = ((jnp.arange(count, dtype=jnp.float32) + 0.5) / count)[None, :]
-    return (low + share * (high - low)).at[MAGNITUDES].set(0.0)
+    low, high = edges[None, :-1], edges[None, 1:]
+    share = ((jnp.arange(count, dtype=jnp.float32) + 0.5) / count)[:, None]
+    return (low + share * (high - low)).at[:, MAGNITUDES].set(0.0)

@@ -54,14 +54,14 @@ class MSE:
         low, high = _range(counts)
         points = bin_points(POINTS)
         exponents = jnp.linspace(1.0, 0.0, self.candidates, dtype=jnp.float32)
+        share = counts / jnp.maximum(jnp.sum(counts), 1.0)
         ratios = jnp.power(jnp.float32(self.lowest), exponents)
 
         def error(ratio):
             scale, zero_point = scale_from_range(ratio * low, ratio * high, spec)
             zero_point = None if zero_point is None else zero_point.reshape(1, 1)
             squared = (points - fake_quantize(points, scale.reshape(1, 1), zero_point, spec)) ** 2
-            # Dividing first keeps the sum of a large tensor's error exact enough to compare.
-            return jnp.sum(counts / jnp.maximum(jnp.sum(counts), 1.0) * jnp.mean(squared, axis=1))
+            return jnp.sum(share * jnp.mean(squared, axis=0))
 
         best = ratios[jnp.argmin(jax.lax.map(error, ratios))]
         return best * low, best * high
