@@ -177,14 +177,15 @@ def _assignment(config: DictConfig, changes: DictConfig, side: str) -> Assignmen
     merged: Any = OmegaConf.merge(OmegaConf.structured(TensorConfig), kept, changes)
     if merged.bits is None:
         return None
-    observer, quantizer = (
-        _typed(merged.observer, f"{side}.observer"),
-        _typed(merged.quantizer, f"{side}.quantizer"),
-    )
+    observer, quantizer = (_typed(merged[part], f"{side}.{part}") for part in ("observer", "quantizer"))
     keys = [field.name for field in dataclasses.fields(QuantSpec)]
-    spec = QuantSpec(**{key: merged[key] for key in keys})
-    assignment = Assignment(spec, hydra.utils.get_class(quantizer["_target_"])(build(observer)))
-    _rehearse(assignment)
+    built = build(observer)
+    try:
+        spec = QuantSpec(**{key: merged[key] for key in keys})
+        assignment = Assignment(spec, hydra.utils.get_class(quantizer["_target_"])(built))
+        _rehearse(assignment)
+    except ValueError as error:
+        raise ConfigError(f"{side}.{error}") from error  # the message begins with the key
     return assignment
 
 

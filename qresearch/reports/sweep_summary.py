@@ -78,7 +78,7 @@ def _cells(config: DictConfig) -> int:
 
 def totals_line(records: list[dict[str, Any]], seconds: float) -> str:
     """`sweep: N cells, G groups, C programs, S s`, with the programs by name behind it."""
-    groups = {record.get("group") for record in records}
+    groups = {record["group"] for record in records if "group" in record}
     counts: Counter[str] = Counter()
     for record in records:
         counts.update(record.get("programs", {}))
