@@ -139,15 +139,18 @@ def plain(cfg: Any) -> Any:
     return OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
 
 
-def build(node: DictConfig) -> Any:
-    """The object that a `_target_` node describes; its own complaint about a value becomes a ConfigError."""
+def build(node: DictConfig, **parts: Any) -> Any:
+    """The object that a `_target_` node describes, with `parts` that were built apart.
+
+    Raises ConfigError with the object's own complaint about a value.
+    """
     cls = hydra.utils.get_class(node["_target_"])
     arguments = {key: value for key, value in plain(node).items() if key != "_target_"}
     try:
         for field in dataclasses.fields(cls):
             if isinstance(field.type, type) and issubclass(field.type, enum.Enum) and field.name in arguments:
                 arguments[field.name] = field.type(arguments[field.name])
-        return cls(**arguments)
+        return cls(**arguments, **parts)
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
@@ -182,7 +185,7 @@ def _assignment(config: DictConfig, changes: DictConfig, side: str) -> Assignmen
     built = build(observer)
     try:
         spec = QuantSpec(**{key: merged[key] for key in keys})
-        assignment = Assignment(spec, hydra.utils.get_class(quantizer["_target_"])(built))
+        assignment = Assignment(spec, build(quantizer, observer=built))
         _rehearse(assignment)
     except ValueError as error:
         raise ConfigError(f"{side}.{error}") from error  # the message begins with the key
