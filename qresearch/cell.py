@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from qresearch.config import BatchNorm, Method, build, build_rules, plain
 from qresearch.core.program import program
 from qresearch.data.normalise import Normalise, normalise_for
 from qresearch.data.source import VARIABLE, data_folder, find_file
-from qresearch.evaluation.accuracy import accuracy
+from qresearch.evaluation.accuracy import BATCH, accuracy
 from qresearch.evaluation.anatomy import anatomy
 from qresearch.evaluation.audit import audit, float_tensors
 from qresearch.evaluation.cost import LayerCost, layer_costs
@@ -29,7 +30,7 @@ from qresearch.nn.rules import Rule, assign
 from qresearch.passes.fold_batch_norm import fold_batch_norm
 from qresearch.store.baselines import BaselineStore
 from qresearch.training.augment import Augment
-from qresearch.training.loop import Curves, Diverged, fit
+from qresearch.training.loop import Curves, Diverged, check_batch, fit
 
 Listen = Callable[[str, int, int, dict[str, float | int]], None]  # stage, step, total, point
 
@@ -79,12 +80,18 @@ def prepare(cfg: DictConfig) -> Cell:
     model, data = build(cfg.model), build(cfg.data)
     for part in ("baseline", "optim", "tracker"):
         build(cfg[part])
+    weights = _weights_path(model.weights)
     layers = geometry(_abstract(model, data), (1, *data.shape))
     rules = {}
     if cfg.method.name != Method.float:
         rules = assign(list(layers), build_rules(cfg))
         check_blocks(rules, layers)
-    return Cell(cfg, model, data, normalise_for(data), rules, layers, _weights_path(model.weights))
+        data.train(cfg.calibration.images)
+    if weights is None:
+        check_batch(build(cfg.baseline), len(data.train()[0]), "baseline")
+    if cfg.method.name == Method.qat:
+        check_batch(build(cfg.optim), len(data.train()[0]), "optim")
+    return Cell(cfg, model, data, normalise_for(data), rules, layers, weights)
 
 
 def run_cell(cell: Cell, runs: Path, listen: Listen) -> Outcome:
@@ -136,8 +143,7 @@ def baseline(cell: Cell, runs: Path, listen: Listen) -> tuple[nnx.Module, Curves
     if curves is None:
         nnx.update(network, initial_state(cell.model, data.shape, data.classes, cfg.seed))
         network.train()
-        curves = _fit(cell, network, build(cfg.baseline), "baseline", listen)
-        network.eval()
+        curves = _fit(cell, network, "baseline", "baseline", listen)
         store.save(network, ingredients, curves)
     return network, curves
 
@@ -157,9 +163,7 @@ def train(cell: Cell, model: nnx.Module, listen: Listen) -> Curves:
     """Quantization-aware training of `model` in place."""
     if cell.cfg.method.batch_norm == BatchNorm.train:
         model.train()
-    curves = _fit(cell, model, build(cell.cfg.optim), "qat", listen)
-    model.eval()
-    return curves
+    return _fit(cell, model, "qat", "optim", listen)
 
 
 @program(static_argnums=(0, 1, 2))
@@ -175,18 +179,30 @@ def _abstract(model: Any, data: Any) -> nnx.Module:
     return network
 
 
-def _fit(cell: Cell, model: nnx.Module, recipe: Any, stage: str, listen: Listen) -> Curves:
+def _fit(cell: Cell, model: nnx.Module, stage: str, name: str, listen: Listen) -> Curves:
+    """Train `model` with the recipe under the config's key `name`; leaves it in evaluation mode.
+
+    Raises Diverged where the trained network is not finite: the last step is judged by none of the curves.
+    """
     images, labels = cell.data.train()
-    return fit(
+    curves = fit(
         model,
         images,
         labels,
-        recipe=recipe,
+        recipe=build(cell.cfg[name]),
+        name=name,
         normalise=cell.normalise,
         augment=Augment(cell.data.flip, cell.data.crop),
         seed=cell.cfg.seed,
         listen=lambda step, total, point: listen(stage, step, total, point),
     )
+    model.eval()
+    some = slice(min(BATCH, len(cell.data.test()[1])))  # the size that is evaluated anyway: no other program is needed
+    loss = accuracy(model, images[some], labels[some], cell.normalise)["loss"]
+    state = jax.device_get(nnx.state(model, (nnx.Param, nnx.BatchStat)))
+    if not (math.isfinite(loss) and all(np.all(np.isfinite(value)) for value in jax.tree.leaves(state))):
+        raise Diverged(name, "trained network", math.nan, int(curves[-1]["step"]), curves)
+    return curves
 
 
 def _evaluate(cell: Cell, model: nnx.Module) -> dict[str, float | int]:

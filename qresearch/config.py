@@ -115,7 +115,7 @@ def check(cfg: DictConfig) -> DictConfig:
     try:
         cfg = DictConfig(plain(OmegaConf.merge(OmegaConf.structured(RunConfig), plain(cfg))))
     except omegaconf.errors.OmegaConfBaseException as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(f"{error.full_key}: {_first_line(error)}") from error
     for name in ("model", "data", "ptq", "baseline", "optim", "tracker"):
         cfg[name] = _typed(cfg[name], name)
     for side in ("weight", "act"):
@@ -123,6 +123,8 @@ def check(cfg: DictConfig) -> DictConfig:
             cfg[side][part] = _typed(cfg[side][part], f"{side}.{part}")
     if cfg.calibration.images < 1 or cfg.calibration.batch_size < 1 or cfg.anatomy_images < 1:
         raise ConfigError("calibration.images, calibration.batch_size and anatomy_images must be at least 1.")
+    if not 0 <= cfg.seed < 2**31:
+        raise ConfigError(f"seed={cfg.seed} is outside 0..{2**31 - 1}.")
     if cfg.method.name == Method.ptq and cfg.method.batch_norm == BatchNorm.train:
         raise ConfigError("method.batch_norm=train needs training; with method=ptq use fold or freeze.")
     return cfg
@@ -222,9 +224,14 @@ def _typed(node: Any, key: str) -> DictConfig:
         return DictConfig(plain(OmegaConf.merge(schema, node)))
     except omegaconf.errors.ConfigKeyError as error:
         keys = [name for name, *_ in fields]
-        raise ConfigError(f"{key}: {error.msg if error.msg else error} {cls.__name__} has the keys {keys}.") from error
+        raise ConfigError(f"{key}: {_first_line(error)}; {cls.__name__} has the keys {keys}.") from error
     except omegaconf.errors.ValidationError as error:
-        raise ConfigError(f"{key}: {error.msg if error.msg else error}") from error
+        raise ConfigError(f"{key}.{error.full_key}: {_first_line(error)}.") from error
+
+
+def _first_line(error: Exception) -> str:
+    """OmegaConf's message without its lines for programmers."""
+    return str(error).splitlines()[0]
 
 
 def _is_plain(default: Any) -> bool:

@@ -4,6 +4,7 @@ composes.
 A cell's folder receives `audit.txt`, `curves.json` and, last of all, `result.json`.
 """
 
+import math
 import os
 import sys
 import traceback
@@ -116,6 +117,7 @@ def metrics_line(metrics: dict[str, float | int]) -> str:
 
 def _record(cell: Cell, outcome: Outcome, programs: dict[str, int]) -> dict[str, Any]:
     cfg = cell.cfg
+    metrics = {name: value for name, value in outcome.metrics.items() if math.isfinite(value)}
     return {
         "schema": SCHEMA,
         "status": outcome.status,
@@ -123,7 +125,7 @@ def _record(cell: Cell, outcome: Outcome, programs: dict[str, int]) -> dict[str,
         "config": plain(cfg),
         "config_hash": config_hash(cfg),
         "group": cell.group,
-        "metrics": outcome.metrics | {"programs": sum(programs.values())},
+        "metrics": metrics | {"programs": sum(programs.values())},
         "programs": dict(sorted(programs.items())),
         "layers": outcome.layers,
         "costs": {layer: cost._asdict() for layer, cost in outcome.costs.items()},

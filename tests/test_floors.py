@@ -53,7 +53,7 @@ def imports(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import; say qresearch.{node.module}"
             assert node.module is not None
-            # `from qresearch.core import spec` names a module, `from qresearch.core.spec import QuantSpec` what is in one.
+            # `from qresearch.core import spec` names a module; `from qresearch.core.spec import QuantSpec` does not.
             inside = PACKAGE.parent.joinpath(*node.module.split("."))
             found |= {f"{node.module}.{alias.name}" for alias in node.names} if inside.is_dir() else {node.module}
     return found

@@ -66,5 +66,3 @@ def test_a_method_is_one_file_and_one_yaml(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", re.findall(r"`(qresearch/[\w/]+\.py|tests/[\w/]+\.py)`", README))
 def test_named_files_exist(name):
     assert (Path(__file__).parent.parent / name).is_file()
-
-

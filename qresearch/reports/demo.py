@@ -37,6 +37,9 @@ def sweep_folder() -> Path:
 def show_demo(folder: Path) -> None:
     """Print the table of mean and spread over seeds, draw the curves, and say where everything lies."""
     records = [record for record in read_records(folder) if record["status"] == "finished"]
+    if not records:
+        console.print(f"No cell of {folder} has finished; the messages above say why.", soft_wrap=True)
+        return
     cells: dict[Point, list[dict[str, Any]]] = defaultdict(list)
     for record in records:
         config = record["config"]

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
@@ -70,7 +71,9 @@ def _cells(config: DictConfig) -> int:
     params = config.hydra.sweeper.get("params") or {}
     given += [f"{key}={value}" for key, value in params.items() if key not in keys]
     total = 1
-    for override in OverridesParser.create().parse_overrides(given):
+    hydra = GlobalHydra.instance()
+    loader = hydra.config_loader() if hydra.is_initialized() else None  # it is what glob(...) looks through
+    for override in OverridesParser.create(loader).parse_overrides(given):
         if override.is_sweep_override():
             total *= len(list(override.sweep_string_iterator()))
     return total
@@ -140,5 +143,5 @@ def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _number(value: float | None, digits: int, factor: float = 1.0) -> str:
+def _number(value: float | int | None, digits: int, factor: float = 1.0) -> str:
     return "-" if value is None else f"{value * factor:.{digits}f}"

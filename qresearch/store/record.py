@@ -19,7 +19,10 @@ PACKAGES = ("qresearch", "jax", "jaxlib", "flax", "optax", "numpy", "hydra-core"
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write `content` so that a reader sees the old file or the whole new one."""
+    """Write `content` so that a reader sees the old file or the whole new one.
+
+    Raises ValueError for NaN and infinities, which JSON does not know.
+    """
     with replacing(path) as stream:
         stream.write(json.dumps(content, indent=1, allow_nan=False).encode())
 

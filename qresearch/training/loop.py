@@ -32,13 +32,19 @@ Curves = list[dict[str, float | int]]
 
 
 class Diverged(ArithmeticError):
-    """The loss is no longer a number; `curves` holds what came before."""
+    """A number of the training is not finite any more; `curves` holds what came before."""
 
-    def __init__(self, step: int, loss: float, curves: Curves):
-        super().__init__(
-            f"The loss is {loss} after step {step}; lower optim.learning_rate, or start from a wider grid."
-        )
+    def __init__(self, name: str, what: str, value: float, step: int, curves: Curves):
+        super().__init__(f"The {what} is {value} after step {step}; lower {name}.learning_rate.")
         self.step, self.curves = step, curves
+
+
+def check_batch(recipe: Recipe, images: int, name: str) -> None:
+    """Raise ValueError where the training set does not fill one batch of the recipe called `name`."""
+    if images < recipe.batch_size:
+        raise ValueError(
+            f"{name}.batch_size={recipe.batch_size} is larger than the {images} training images; lower it."
+        )
 
 
 def fit(
@@ -47,6 +53,7 @@ def fit(
     labels: np.ndarray,
     *,
     recipe: Recipe,
+    name: str = "optim",
     normalise: Callable,
     augment: Augment,
     seed: int,
@@ -58,12 +65,11 @@ def fit(
     `listen(step, total, point)` hears each point of the curves as it is made. Batch norm behaves as the model
     was left (`train()` or `eval()`).
 
-    Raises Diverged when the loss is not finite, and ValueError for fewer images than one batch.
+    `name` is what messages call the recipe. Raises Diverged when the loss or a scale is not finite, and ValueError for
+    fewer images than one batch.
     """
-    per_epoch = len(images) // recipe.batch_size
-    if per_epoch == 0:
-        raise ValueError(f"batch_size={recipe.batch_size} is larger than the {len(images)} training images; lower it.")
-    total = per_epoch * recipe.epochs
+    check_batch(recipe, len(images), name)
+    total = len(images) // recipe.batch_size * recipe.epochs
     graphdef, weights, qparams, rest = split_model(model)
     state = TrainState(weights, qparams, rest, start_training(recipe, weights, qparams))
     arrays = (jnp.asarray(images), jnp.asarray(labels))
@@ -77,9 +83,10 @@ def fit(
             "step": done,
             **{name: float(np.mean(values)) for name, values in jax.device_get(metrics).items()},
         }
-        if not math.isfinite(point["loss"]):
-            raise Diverged(done, point["loss"], curves)
         point |= _scales(state.qparams)
+        broken = next((key for key, value in point.items() if not math.isfinite(value)), None)
+        if broken is not None:
+            raise Diverged(name, broken, point[broken], done, curves)
         curves.append(point)
         listen(done, total, point)
     nnx.update(model, state.weights, state.qparams, nnx.filter_state(state.rest, nnx.BatchStat))

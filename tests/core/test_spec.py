@@ -1,0 +1,104 @@
+"""QuantSpec: the bounds of every grid against their formulas, and what it refuses."""
+
+import itertools
+
+import jax.numpy as jnp
+import jaxtyping
+import pytest
+
+from qresearch.core.spec import LARGEST_BITS, Granularity, QuantSpec, Range
+
+
+@pytest.fixture
+def unchecked():
+    """As outside of the tests, where nothing checks annotations: the spec's own messages are what a person sees."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def bounds(bits: int, signed: bool, convention: str) -> tuple[int, int]:
+    """Python integers: two's complement, less the most negative code for a narrow range."""
+    if not signed:
+        return 0, 2**bits - 1
+    largest = 2 ** (bits - 1) - 1
+    return (-largest if convention == "narrow" else -largest - 1), largest
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize("convention", list(Range))
+def test_bounds_of_every_width(signed, convention):
+    for bits in range(2 if signed else 1, LARGEST_BITS + 1):
+        for given in (bits, jnp.int32(bits)):  # written by a person, and traced or stored as a leaf
+            spec = QuantSpec(given, signed=signed, range=convention)
+            assert (int(spec.qmin), int(spec.qmax)) == bounds(bits, signed, convention)
+            assert spec.qmin.dtype == spec.qmax.dtype == jnp.float32
+
+
+def test_every_spec_has_at_least_two_codes():
+    for bits, symmetric, signed, convention in itertools.product((1, 2), (True, False), (True, False), Range):
+        try:
+            spec = QuantSpec(bits, symmetric=symmetric, signed=signed, range=convention)
+        except ValueError as error:
+            assert bits == 1, error
+        else:
+            assert spec.qmax > spec.qmin, spec
+            assert spec.qmax > 0 or not symmetric, spec
+
+
+@pytest.mark.parametrize("bits", [0, 17, -3])
+def test_bits_outside_the_range(bits):
+    with pytest.raises(ValueError, match=rf"^bits={bits} is outside 1\.\.16, the widths of integer grids\.$"):
+        QuantSpec(bits)
+
+
+@pytest.mark.parametrize("bits", ["8", 8.0, None, True])
+@pytest.mark.usefixtures("unchecked")
+def test_bits_that_are_no_integer(bits):
+    with pytest.raises(ValueError, match=rf"^bits={bits!r} is not an integer; give a whole number from 1 to 16\.$"):
+        QuantSpec(bits)
+
+
+def test_one_bit_needs_a_positive_code():
+    message = r"^bits=1 on a signed symmetric grid .* use bits >= 2, signed=false or symmetric=false"
+    for signed in (True, None):
+        with pytest.raises(ValueError, match=message):
+            QuantSpec(1, signed=signed)
+    assert int(QuantSpec(1, signed=False).qmax) == 1
+
+
+@pytest.mark.parametrize("size", [None, 0, -4])
+def test_block_needs_a_size(size):
+    with pytest.raises(ValueError, match=rf"^block_size={size}: granularity=block needs block_size >= 1"):
+        QuantSpec(4, Granularity.block, size)
+
+
+@pytest.mark.parametrize("granularity", [Granularity.tensor, Granularity.channel])
+def test_a_size_needs_blocks(granularity):
+    with pytest.raises(ValueError, match=rf"^block_size=32 has no meaning for granularity={granularity.value}; .*null"):
+        QuantSpec(4, granularity, 32)
+
+
+@pytest.mark.parametrize("choice", [{"granularity": "row"}, {"range": "wide"}])
+@pytest.mark.usefixtures("unchecked")
+def test_unknown_choices(choice):
+    with pytest.raises(ValueError, match="|".join(choice.values())):
+        QuantSpec(4, **choice)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_strings_become_choices():
+    spec = QuantSpec(4, "block", 32, range="half_step")
+    assert spec.granularity is Granularity.block and spec.range is Range.half_step
+
+
+@pytest.mark.parametrize("has_negative", [True, False])
+def test_an_open_sign_is_closed_by_the_data(has_negative):
+    spec = QuantSpec(4, signed=None)
+    with pytest.raises(ValueError, match=r"^signed=null is decided by calibration; use spec\.with_sign"):
+        _ = spec.qmax
+    assert spec.with_sign(has_negative) == QuantSpec(4, signed=has_negative)
+    # An affine grid has a zero point for the sign, and a chosen sign stays.
+    assert QuantSpec(4, signed=None, symmetric=False).with_sign(has_negative).signed is False
+    for signed in (True, False):
+        assert QuantSpec(4, signed=signed).with_sign(has_negative).signed is signed

@@ -1,0 +1,54 @@
+"""Top-1 and loss against numpy, with a last batch that is not full."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from qresearch.core.program import count_programs
+from qresearch.evaluation.accuracy import BATCH, accuracy
+
+RNG = np.random.default_rng(0)
+
+
+class Net(nnx.Module):
+    """Logits that are the pixels themselves."""
+
+    def __call__(self, x):
+        return x.reshape(x.shape[0], -1)
+
+
+@jax.tree_util.register_static
+class Tenths:
+    def __call__(self, images):
+        return images.astype(jnp.float32) / 10
+
+    def __hash__(self):
+        return 0
+
+    def __eq__(self, other):
+        return isinstance(other, Tenths)
+
+
+def data(count):
+    return RNG.integers(0, 100, size=(count, 2, 2, 1)).astype(np.uint8), RNG.integers(0, 4, size=count).astype(np.int32)
+
+
+def by_numpy(images, labels):
+    logits = images.reshape(len(images), -1).astype(np.float64) / 10
+    losses = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(labels)), labels]
+    return {"top1": 100 * np.mean(logits.argmax(axis=1) == labels), "loss": losses.mean()}
+
+
+@pytest.mark.parametrize("count", [1, 7, BATCH, 2 * BATCH + 3])
+def test_against_numpy(count):
+    images, labels = data(count)
+    assert accuracy(Net(), images, labels, Tenths()) == pytest.approx(by_numpy(images, labels), rel=1e-5)
+
+
+def test_all_batches_share_one_program():
+    images, labels = data(3 * BATCH - 1)
+    with count_programs() as counted:
+        accuracy(nnx.Sequential(Net()), images, labels, Tenths())
+    assert counted == {"evaluate_batch": 1}

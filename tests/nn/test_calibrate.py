@@ -1,0 +1,80 @@
+"""Calibration: the statistics of what really reaches each layer, whatever the batches are."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from qresearch.core.spec import QuantSpec
+from qresearch.nn.calibrate import calibrate
+from qresearch.nn.observe import Seen
+from qresearch.nn.rules import Assignment, Rule, assign
+from qresearch.nn.slots import slots
+from qresearch.observers.absmax import AbsMax
+from qresearch.quantizers.static import Static
+
+RNG = np.random.default_rng(0)
+# Multiples of 1/8: every product and sum below is exact, so no order of adding changes a bit.
+X = jnp.asarray(RNG.integers(-16, 17, size=(12, 4)) / 8, jnp.float32).at[5, 0].set(-2.5)  # the lowest, in the middle
+KERNEL = (RNG.integers(-8, 9, size=(4, 3)) / 8).astype(np.float32)
+
+
+class Net(nnx.Module):
+    def __init__(self):
+        self.first, self.second, self.third = (nnx.Linear(n, 3, rngs=nnx.Rngs(0)) for n in (4, 3, 3))
+
+    def __call__(self, x):
+        return self.third(nnx.relu(self.second(nnx.relu(self.first(x)))))
+
+
+NET = nnx.eval_shape(Net)
+nnx.update(NET, jax.tree.map(lambda leaf: jnp.asarray(np.zeros(leaf.shape), leaf.dtype), nnx.state(NET)))
+NET.first.kernel[...] = jnp.asarray(KERNEL)
+
+
+def rules_for(observer):
+    act = Assignment(QuantSpec(4, signed=None), Static(observer))
+    return assign(list(slots(NET)), [Rule("third"), Rule(".*", act=act)])
+
+
+def assert_same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_order_and_number_of_batches_do_not_matter(observer_class):
+    rules = rules_for(observer_class())
+    whole = calibrate(NET, rules, [X])
+    assert list(whole) == ["first", "second"]  # the third keeps its input float
+    a, b, c = np.split(X, 3)
+    assert_same(calibrate(NET, rules, [a, b, c]), whole)
+    assert_same(calibrate(NET, rules, iter([c, a, b])), whole)
+
+
+def test_the_statistics_are_of_the_inputs():
+    found = calibrate(NET, rules_for(AbsMax()), jnp.split(X, 3))
+    hidden = np.maximum(np.asarray(X) @ KERNEL, 0)
+    for name, inputs in (("first", X), ("second", hidden)):
+        assert found[name].observed.largest.item() == np.abs(np.asarray(inputs)).max()
+        assert found[name].lowest == inputs.min()
+
+
+def test_the_model_is_left_as_it_was():
+    before = nnx.split(NET)
+    calibrate(NET, rules_for(AbsMax()), [X])
+    after = nnx.split(NET)
+    assert before[0] == after[0] and not jax.tree.leaves(nnx.state(NET, Seen))
+    assert_same(before[1], after[1])
+
+
+def test_without_batches():
+    with pytest.raises(ValueError, match=r"^calibrate got no batches; give at least one, for example the first 512"):
+        calibrate(NET, rules_for(AbsMax()), [])
+
+
+def test_without_activations_nothing_runs():
+    def batches():
+        raise AssertionError("a batch was asked for")
+        yield
+
+    assert calibrate(NET, assign(list(slots(NET)), [Rule(".*")]), batches()) == {}

@@ -1,0 +1,39 @@
+"""The audit in words: a line for every weight and input, and one for all that stays float."""
+
+from qresearch.reports.audit_table import COLUMNS, audit_table
+
+QUANTIZED = {
+    "bits": 4,
+    "granularity": "block 32",
+    "range": "narrow",
+    "signed": True,
+    "symmetric": True,
+    "quantizer": "Static",
+    "observer": "MSE",
+}
+ROWS = [
+    {"layer": "conv1", "tensor": "weight", **QUANTIZED},
+    {"layer": "conv1", "tensor": "input", **QUANTIZED, "signed": False, "symmetric": False},
+    {"layer": "linear", "tensor": "weight", "bits": None},
+]
+
+
+def test_one_line_for_each_side():
+    title, head, *lines, floats = audit_table(
+        ROWS, {"conv1.bias": 1000, "linear.bias": 10, "linear.kernel": 640}
+    ).splitlines()
+    assert title.startswith("audit")
+    assert tuple(head.split()) == COLUMNS
+    assert [line.split() for line in lines] == [
+        ["conv1", "weight", "4", "block", "32", "narrow", "signed", "Static", "MSE"],
+        ["conv1", "input", "4", "block", "32", "narrow", "unsigned", "affine", "Static", "MSE"],
+        ["linear", "weight", "float"],
+    ]
+    assert floats == "stays float: 1,650 numbers in 3 tensors (bias 1,010, kernel 640)"
+
+
+def test_nothing_is_cut_and_no_line_ends_in_blanks():
+    path = "encoder.layers.11.attention.output.projection"
+    lines = audit_table([{"layer": path, "tensor": "weight", **QUANTIZED}], {}).splitlines()
+    assert any(path in line for line in lines)
+    assert all(line == line.rstrip() for line in lines)

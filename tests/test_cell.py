@@ -1,0 +1,177 @@
+"""A cell before and while it computes: its group, what is checked at the start, and where its float network comes from."""
+
+import hydra
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from qresearch.cell import baseline, prepare, quantize, run_cell
+from qresearch.config import CONFIG_FOLDER, check
+from qresearch.data.source import VARIABLE
+from qresearch.models.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from qresearch.nn.fake_quant import FakeQuant
+from qresearch.nn.slots import slots
+
+TINY = [
+    "model=mlp",
+    "model.width=8",
+    "baseline.epochs=1",
+    "optim.epochs=1",
+    "anatomy_images=8",
+    "calibration.images=16",
+]
+
+
+def cell_of(*overrides):
+    with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        return prepare(check(hydra.compose("config", [*TINY, "tracker=none", *overrides])))
+
+
+def silent(stage, step, total, point):
+    pass
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def trained(runs):
+    """The float network of the default cell."""
+    return baseline(cell_of(), runs, silent)[0]
+
+
+def parameters(model):
+    return jax.device_get(jax.tree.leaves(nnx.state(model, nnx.Param)))
+
+
+@pytest.mark.parametrize("method", ["ptq", "qat"])
+def test_cells_that_differ_in_numbers_are_of_one_group(method):
+    group = cell_of(f"method={method}").group
+    for override in ("seed=1", "weight.bits=3", "act.bits=5", "optim.learning_rate=0.5", "optim.weight_decay=0"):
+        assert cell_of(f"method={method}", override).group == group
+    percentiles = [f"act.observer.percentile={value}" for value in (99.9, 99.99)]
+    assert len({cell_of("observer@act.observer=percentile", override).group for override in percentiles}) == 1
+
+
+def test_cells_that_differ_in_choices_are_of_different_groups():
+    choices = [
+        "method=ptq",
+        "method=qat",
+        "method=float",
+        "weight.granularity=tensor",
+        "weight.range=full",
+        "weight.symmetric=false",
+        "act.bits=null",
+        "act.signed=true",
+        "observer@act.observer=mse",
+        "quantizer@act.quantizer=dynamic",
+        "method.batch_norm=freeze",
+        "model.width=16",
+        "model.depth=1",
+        "data=mnist",
+    ]
+    assert len({cell_of(choice).group for choice in choices}) == len(choices)
+
+
+def test_prepare_computes_nothing(monkeypatch):
+    monkeypatch.setattr("qresearch.data.digits.load", lambda: pytest.fail("the data was read"))
+    cell = cell_of("method=qat")
+    assert list(cell.layers) == ["layers.0", "layers.1", "layers.2"] == list(cell.rules)
+    assert cell.layers["layers.0"].rhs_shape == (64, 8)
+    assert cell.weights is None
+
+
+def test_a_baseline_is_trained_once(runs, trained):
+    heard = []
+    again, curves = baseline(cell_of("method=qat", "weight.bits=3"), runs, lambda *point: heard.append(point))
+    assert not heard and curves[-1]["step"] == 1500 // 64
+    for kept, loaded in zip(parameters(trained), parameters(again), strict=True):
+        np.testing.assert_array_equal(kept, loaded)
+    assert len(list((runs / "baselines").glob("*.safetensors"))) == 1
+
+
+@pytest.mark.parametrize("override", ["seed=1", "baseline.learning_rate=0.1", "model.width=4"])
+def test_what_a_baseline_is_made_from_names_it(override, tmp_path):
+    heard = []
+    baseline(cell_of(), tmp_path, silent)
+    baseline(cell_of(override), tmp_path, lambda stage, step, total, point: heard.append((stage, step, total)))
+    assert heard == [("baseline", step, 23) for step in range(1, 24)]
+    assert len(list((tmp_path / "baselines").glob("*.safetensors"))) == 2
+
+
+def test_seeds_differ_in_their_first_weights_and_not_only_in_their_batches(tmp_path):
+    frozen = ["baseline.learning_rate=0", "method=float"]
+    first, second = (baseline(cell_of(*frozen, f"seed={seed}"), tmp_path, silent)[0] for seed in (0, 1))
+    assert not np.array_equal(parameters(first)[-1], parameters(second)[-1])
+
+
+def test_weights_from_a_file(runs, trained, tmp_path, monkeypatch):
+    save_checkpoint(trained, tmp_path / "mine.safetensors")
+    by_path = cell_of(f"model.weights={tmp_path / 'mine.safetensors'}", "method=float")
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    by_name = cell_of("model.weights=mine.safetensors")
+    assert by_path.weights == by_name.weights
+    found = run_cell(by_path, tmp_path, silent)
+    assert found.curves == {} and not (tmp_path / "baselines").exists()
+    assert found.metrics["top1"] == run_cell(cell_of("method=float"), runs, silent).metrics["top1"]
+
+
+def test_missing_weights_name_both_ways_to_them(tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    with pytest.raises(CheckpointError) as caught:
+        cell_of("model.weights=none.safetensors")
+    for part in (
+        "model.weights=none.safetensors",
+        str(tmp_path),
+        VARIABLE,
+        "model.weights=null",
+        "import-torch FILE -o",
+    ):
+        assert part in str(caught.value)
+
+
+def test_quantize_leaves_the_float_network_alone(trained):
+    before = parameters(trained)
+    model = quantize(cell_of("weight.bits=2"), trained)
+    for kept, now in zip(before, parameters(trained), strict=True):
+        np.testing.assert_array_equal(kept, now)
+    assert all(isinstance(slot.occupant, FakeQuant) for slot in slots(model).values())
+    assert not any(isinstance(slot.occupant, FakeQuant) for slot in slots(trained).values())
+    assert len(np.unique(slots(model)["layers.0"].layer.kernel[:, 0])) <= 3
+
+
+def test_calibration_reads_the_first_training_images(trained):
+    """The scale of the first layer's input is the largest of those pixels over 255."""
+    for count in (1, 16):
+        model = quantize(cell_of(f"calibration.images={count}", "calibration.batch_size=5"), trained)
+        images, _ = cell_of().data.train(count)
+        scale = slots(model)["layers.0"].occupant.act.qparams["scale"][...]
+        np.testing.assert_allclose(scale, images.max() / 16 / 255, rtol=1e-6)
+
+
+def test_training_starts_from_the_shared_baseline(runs, trained):
+    """With a learning rate of zero nothing moves, so QAT ends where the baseline is."""
+    still = ["method=qat", "weight.bits=16", "act.bits=16", "optim.learning_rate=0", "observer@weight.observer=absmax"]
+    found = run_cell(cell_of(*still, "observer@act.observer=absmax"), runs, silent)
+    assert found.metrics["loss"] == pytest.approx(found.metrics["loss_float"], rel=1e-3)
+
+
+def test_a_rule_that_keeps_a_layer_float(runs):
+    found = run_cell(
+        cell_of("rules.every.match='layers.[01]'", "+rules={rest:{match:layers.2,float:true}}"), runs, silent
+    )
+    assert {row["layer"] for row in found.layers} == {"layers.0", "layers.1"}
+    assert [row["bits"] for row in found.audit if row["layer"] == "layers.2"] == [None, None]
+    assert "layers.2.kernel" in found.float_tensors
+
+
+def test_checkpoints_of_baselines_load_in_any_cell(runs, trained):
+    (path,) = (runs / "baselines").glob("*.safetensors")
+    cell = cell_of("method=float")
+    network = nnx.eval_shape(lambda: cell.model.build(cell.data.shape, cell.data.classes, rngs=nnx.Rngs(0)))
+    load_checkpoint(network, path)
+    for kept, loaded in zip(parameters(trained), parameters(network), strict=True):
+        np.testing.assert_array_equal(kept, loaded)
