@@ -86,11 +86,6 @@ def prepare(cfg: DictConfig) -> Cell:
     if cfg.method.name != Method.float:
         rules = assign(list(layers), build_rules(cfg))
         check_blocks(rules, layers)
-        data.train(cfg.calibration.images)
-    if weights is None:
-        check_batch(build(cfg.baseline), len(data.train()[0]), "baseline")
-    if cfg.method.name == Method.qat:
-        check_batch(build(cfg.optim), len(data.train()[0]), "optim")
     return Cell(cfg, model, data, normalise_for(data), rules, layers, weights)
 
 
@@ -106,8 +101,20 @@ def run_cell(cell: Cell, runs: Path, listen: Listen) -> Outcome:
     return outcome
 
 
+def _check_data(cell: Cell) -> None:
+    """Read the data, and raise ValueError where it holds too few images for calibration or for a batch."""
+    cfg = cell.cfg
+    if cfg.method.name != Method.float:
+        cell.data.train(cfg.calibration.images)
+    if cell.weights is None:
+        check_batch(build(cfg.baseline), len(cell.data.train()[0]), "baseline")
+    if cfg.method.name == Method.qat:
+        check_batch(build(cfg.optim), len(cell.data.train()[0]), "optim")
+
+
 def _compute(cell: Cell, runs: Path, listen: Listen, outcome: Outcome) -> None:
     cfg, trained = cell.cfg, cell.cfg.method.name == Method.qat
+    _check_data(cell)
     float_model, curves = baseline(cell, runs, listen)
     if curves:
         outcome.curves["baseline"] = curves
