@@ -1,4 +1,4 @@
-"""A cell before and while it computes: its group, what is checked at the start, and where its float network comes from."""
+"""A cell before and while it computes: its group, its checks, and where its float network comes from."""
 
 import hydra
 import jax

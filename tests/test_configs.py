@@ -1,4 +1,4 @@
-"""Every file of every config group can be composed and built, every experiment is ready to run, every class has its file.
+"""Every config file composes and builds, every experiment is ready to run, every class has its file.
 
 All of them are found by walking the folders: a new file is tested by existing.
 """
@@ -104,7 +104,7 @@ def test_every_class_has_a_file_that_names_it():
 
 
 def test_configs_of_a_checkout_are_its_own():
-    assert CONFIG_FOLDER == Path(__file__).parents[1] / "configs"
+    assert Path(__file__).parents[1] / "configs" == CONFIG_FOLDER
 
 
 def test_demo_has_48_cells_in_4_groups():

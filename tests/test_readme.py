@@ -34,7 +34,7 @@ def test_python_use():
 
 
 def test_a_method_is_one_file_and_one_yaml(tmp_path, monkeypatch):
-    """The observer of the README, as a module and a yaml of a folder of its own, runs in a cell and does what it says."""
+    """The observer of the README, as one module and one yaml, runs in a cell and does what it says."""
     module, yaml = blocks("python")[1], blocks("yaml")[0]
     (tmp_path / "sigmas.py").write_text(module)
     (tmp_path / "configs" / "observer").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Whole runs on digits, in process: the numbers of `result.json` beside a plain numpy network made from the stored baseline."""
+"""Whole runs on digits: the numbers of `result.json` beside a numpy network made from the stored baseline."""
 
 import json
 import math
@@ -225,7 +225,7 @@ def test_size_by_hand(name, records):
     size += 4 * (sum(CHANNELS.values()) if folds else NORM + 10)  # what stays float
     if name not in ("weights", "dynamic"):
         size += 4 * len(LAYERS)  # a stored scale for every input
-    # The plain straight-through quantizer takes the scale of its weights from them; a packed model stores it all the same.
+    # The plain straight-through quantizer takes the scale of its weights from them; a packed model stores it still.
     assert record["metrics"]["size_bytes"] == size
 
 

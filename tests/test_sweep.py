@@ -1,4 +1,4 @@
-"""Sweeps as a user starts them, in processes of their own: a bad cell costs itself, and Ctrl-C costs the cell it hits."""
+"""Sweeps as a user starts them: a bad cell costs itself, and Ctrl-C costs the cell that it hits."""
 
 import json
 import os
@@ -79,7 +79,8 @@ def test_it_ends_with_a_table_and_the_totals(sweep):
 def test_ctrl_c_keeps_what_has_finished(tmp_path):
     spans = ["method=qat", "optim.epochs=1,10000"]  # the second cell would take minutes
     # Where the tests themselves run in the background, SIGINT is ignored, and children inherit that.
-    start = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from qresearch.cli import main; main()"
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    start = f"{listen}; from qresearch.cli import main; main()"
     command = [sys.executable, "-c", start, "sweep", *TINY, *spans]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=tmp_path, env=environment(), **pipes) as process:

@@ -3,7 +3,6 @@
 import io
 
 import matplotlib.image
-
 import pytest
 from rich.console import Console
 
