@@ -27,7 +27,7 @@ from jaxtyping import Array, Float
 from qresearch.core.granularity import reduce_groups, split, spread
 from qresearch.core.spec import QuantSpec
 
-MARGIN = 2.0**-6  # of a step: what counts as lying on the bound. A division of 16-bit codes is off by up to 2^-8 steps.
+MARGIN = 2.0**-21  # of the range: what counts as lying on its bound. A rounded division is off by 2^-24 of it.
 
 
 def fake_quantize(
@@ -86,7 +86,8 @@ def _gradients(x, scale, zero_point, qmin, qmax, g):
     # inside, whichever way its division was rounded.
     low, high = ((bound - offset) * step for bound in (qmin, qmax))
     split_x, split_g = split(x, scale.shape), split(g, scale.shape)
-    bounds = (low - MARGIN * step, high + MARGIN * step)
+    margin = MARGIN * (qmax - qmin) * step
+    bounds = (low - margin, high + margin)
     dx = _by_range(split_x, split_g, *bounds, outside=(0.0, 0.0)).reshape(x.shape)
     ds = split_g * _by_range(split_x, q - v, *bounds, outside=(qmin - offset, qmax - offset))
     ds = reduce_groups(jnp.sum, ds.reshape(x.shape), scale.shape)

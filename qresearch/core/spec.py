@@ -16,7 +16,7 @@ class Granularity(enum.StrEnum):
 
     tensor = "tensor"  # one scale
     channel = "channel"  # one scale for every index of the axes that are not contracted
-    block = "block"  # as channel, and the last contracted axis is cut into blocks of `block_size`
+    block = "block"  # one for every `block_size` elements along the last contracted axis
 
 
 class Range(enum.StrEnum):

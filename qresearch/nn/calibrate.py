@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
@@ -33,7 +34,7 @@ class _Measure:
 
 
 def calibrate(
-    model: nnx.Module, rules: Mapping[str, Rule], batches: Iterable[Float[Array, "..."]]
+    model: nnx.Module, rules: Mapping[str, Rule], batches: Iterable[Float[Array | np.ndarray, "..."]]
 ) -> dict[str, ActStatistic]:
     """The statistics of the inputs of all layers whose rule quantizes them, over all batches.
 

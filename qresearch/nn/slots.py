@@ -28,8 +28,8 @@ class Slot(NamedTuple):
 
 
 def slots(model: nnx.Module) -> dict[str, Slot]:
-    """Every slot of the model by the path of its layer ("layer1.0.conv2"), in the order of the model's
-    attributes.
+    """Every slot of the model by the path of its layer ("layer1.0.conv2"), sorted by name with layer 10
+    after layer 9.
 
     Raises ValueError for a layer whose `dot_general_cls` is set, since flax would pass over the slot in
     silence.

@@ -34,6 +34,11 @@ def histogram(x: Float[Array, "..."], groups: Sequence[int]) -> Histogram:
     magnitude = jnp.clip(magnitude + 1, 0, MAGNITUDES)
     bins = jnp.where(x < 0, -magnitude, magnitude) + MAGNITUDES
     number, width = math.prod(groups), 2 * MAGNITUDES + 1
+    if number * width >= 2**31:
+        raise ValueError(
+            f"A histogram of {number} groups needs {number * width * 4 / 1e9:.0f} GB; use observer=absmax or minmax, "
+            "or fewer scales (granularity=channel or tensor)."
+        )
     owner = jnp.arange(number, dtype=jnp.int32).reshape(groups)
     flat = (split(bins, groups) + width * spread(owner, x.shape)).reshape(-1)
     counts = jnp.zeros(number * width, jnp.uint32).at[flat].add(jnp.uint32(1))

@@ -17,7 +17,7 @@ from qresearch.core.fake_quantize import fake_quantize
 from qresearch.core.granularity import scale_shape
 from qresearch.core.pytree import Number, leaf, pytree_dataclass
 from qresearch.core.scale import scale_from_range
-from qresearch.observers.histogram import Histogram, bin_edges, bin_points, histogram
+from qresearch.observers.histogram import MAGNITUDES, Histogram, bin_edges, bin_points, histogram
 
 POINTS = 4  # in each bin: enough that 16 points fall into one step of the widest bin at 8 bits
 
@@ -69,7 +69,7 @@ class MSE:
 
 def _range(counts):
     """The outer edges of the occupied bins."""
-    edges, occupied = bin_edges(), counts > 0
+    edges, occupied = bin_edges(), (counts > 0).at[MAGNITUDES].set(False)  # zero reaches nowhere
     low = jnp.min(jnp.where(occupied, edges[:-1], 0.0))
     high = jnp.max(jnp.where(occupied, edges[1:], 0.0))
     return low, high

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from qresearch.core.granularity import scale_shape
 from qresearch.core.pytree import Number, leaf, pytree_dataclass
 from qresearch.core.scale import scale_from_range
-from qresearch.observers.histogram import MAGNITUDES, Histogram, bin_edges, histogram
+from qresearch.observers.histogram import LOWEST, MAGNITUDES, Histogram, bin_edges, histogram
 
 
 @pytree_dataclass
@@ -55,4 +55,5 @@ def _quantile(counts, edges, share):
     before = jnp.take_along_axis(total, index, axis=-1) - inside
     part = jnp.clip((wanted - before) / jnp.maximum(inside, 1.0), 0.0, 1.0)
     low, high = edges[index], edges[index + 1]
-    return (low + part * (high - low))[..., 0]
+    value = (low + part * (high - low))[..., 0]
+    return jnp.where(jnp.abs(value) <= 2.0**LOWEST, 0.0, value)  # inside the bin of zero

@@ -69,7 +69,7 @@ def fit(
     fewer images than one batch.
     """
     check_batch(recipe, len(images), name)
-    total = len(images) // recipe.batch_size * recipe.epochs
+    total = len(images) // recipe.batch_size * int(recipe.epochs)
     graphdef, weights, qparams, rest = split_model(model)
     state = TrainState(weights, qparams, rest, start_training(recipe, weights, qparams))
     arrays = (jnp.asarray(images), jnp.asarray(labels))
@@ -109,7 +109,7 @@ def _order(images: int, recipe: Recipe, seed: int) -> np.ndarray:
     """The images of every step, (steps, batch_size)."""
     rng = np.random.default_rng(seed)
     per_epoch = images // recipe.batch_size
-    epochs = [rng.permutation(images)[: per_epoch * recipe.batch_size] for _ in range(recipe.epochs)]
+    epochs = [rng.permutation(images)[: per_epoch * recipe.batch_size] for _ in range(int(recipe.epochs))]
     return np.concatenate(epochs).reshape(-1, recipe.batch_size).astype(np.int32)
 
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from qresearch.core.pytree import Number, leaf, pytree_dataclass
+from qresearch.core.pytree import Number, WholeNumber, leaf, pytree_dataclass
 
 
 class Schedule(enum.StrEnum):
@@ -36,7 +36,7 @@ class Recipe(Protocol):
     """An optimizer with its numbers, a schedule and a length."""
 
     schedule: Schedule
-    epochs: int
+    epochs: WholeNumber
     batch_size: int
 
     def transformation(self, progress: jax.Array) -> optax.GradientTransformation:
@@ -72,8 +72,8 @@ class SGD:
     quantizer_learning_rate: Number | None = leaf(None)
     momentum: Number = leaf(0.9)
     weight_decay: Number = leaf(1e-4)
+    epochs: WholeNumber = leaf(1)
     schedule: Schedule = Schedule.cosine
-    epochs: int = 1
     batch_size: int = 128
 
     def __post_init__(self):
@@ -98,8 +98,8 @@ class Adam:
     learning_rate: Number = leaf(1e-3)
     quantizer_learning_rate: Number | None = leaf(None)
     weight_decay: Number = leaf(0.0)
+    epochs: WholeNumber = leaf(1)
     schedule: Schedule = Schedule.cosine
-    epochs: int = 1
     batch_size: int = 128
 
     def __post_init__(self):

@@ -39,7 +39,9 @@ def slopes(x, scale, spec, **options):
 def test_gradient_against_equation_3(bits, signed, q_n, q_p, s):
     """Signed codes run from -2^(b-1) in the paper, which is the full range here."""
     spec = QuantSpec(bits, signed=signed, range=Range.full)
-    on_a_bound = (np.abs(GRID / s - q_p) < 2 * MARGIN) | (np.abs(GRID / s + q_n) < 2 * MARGIN)
+    on_a_bound = (np.abs(GRID / s - q_p) < 2 * MARGIN * (q_p + q_n)) | (
+        np.abs(GRID / s + q_n) < 2 * MARGIN * (q_p + q_n)
+    )
     v = GRID[~on_a_bound]
     found = slopes(v[:, None], np.full((1, 1), s, np.float32), spec).reshape(-1)
     expected = np.array([paper(value, s, q_n, q_p) for value in v]) / np.sqrt(v.size * q_p)

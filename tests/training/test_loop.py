@@ -84,7 +84,7 @@ def slow_training(model, steps):
     velocity, losses, (n, qmax) = [0.0, 0.0, 0.0], [], (w.size, 1)
     for step in range(steps):
         v = w / s
-        assert not np.any((np.abs(v) > qmax) & (np.abs(v) < qmax + 2 * MARGIN))
+        assert not np.any((np.abs(v) > qmax) & (np.abs(v) < qmax + 4 * MARGIN * qmax))
         q, inside = np.round(np.clip(v, -qmax, qmax)), np.abs(v) <= qmax
         logits = x @ (q * s) + b
         p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)

@@ -74,10 +74,11 @@ def test_adam(quantizer_rate):
 
 
 @pytest.mark.parametrize("recipe", [SGD, Adam])
-def test_numbers_are_leaves_and_lengths_are_not(recipe):
+def test_numbers_are_leaves_and_shapes_are_not(recipe):
     structure = jax.tree.structure(recipe(learning_rate=0.1, quantizer_learning_rate=0.1))
     assert structure == jax.tree.structure(recipe(learning_rate=3.0, quantizer_learning_rate=0.5, weight_decay=0.3))
-    for other in ({"epochs": 2}, {"batch_size": 2}, {"schedule": Schedule.constant}):
+    assert structure == jax.tree.structure(recipe(0.1, 0.1, epochs=2))
+    for other in ({"batch_size": 2}, {"schedule": Schedule.constant}):
         assert structure != jax.tree.structure(recipe(0.1, 0.1, **other))
 
 
