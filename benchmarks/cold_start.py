@@ -29,7 +29,8 @@ from qresearch.training.step import Problem, TrainState, split_model, start_trai
 from qresearch.training.augment import Augment
 from hydra import compose, initialize_config_dir
 with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-    cfg = compose("config", ["experiment=qat_cifar10", f"model.weights={sys.argv[1]}", "tracker=none"])
+    paper = [f"observer@{side}.observer=mean_magnitude" for side in ("weight", "act")]
+    cfg = compose("config", ["experiment=qat_cifar10", f"model.weights={sys.argv[1]}", "tracker=none", *paper])
 import qresearch.data.cifar10 as cifar10
 noise = (np.random.default_rng(0).integers(0, 256, (512, 32, 32, 3), np.uint8), np.arange(512, dtype=np.int32) % 10)
 cifar10.CIFAR10.train = lambda self, count=None: noise
@@ -65,7 +66,7 @@ def child_cpu_seconds(code: str, argument: str, environment: dict[str, str]) -> 
 
 
 def main(runs: int = 3) -> None:
-    cold, warm = [], []
+    cold, warm, imports = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = str(Path(folder) / "resnet20.safetensors")
         child_cpu_seconds(MAKE_CHECKPOINT, checkpoint, dict(os.environ))
@@ -73,9 +74,10 @@ def main(runs: int = 3) -> None:
             environment = {**os.environ, "XDG_CACHE_HOME": str(Path(folder) / f"cache{run}")}
             cold.append(child_cpu_seconds(CHILD, checkpoint, environment))
             warm.append(child_cpu_seconds(CHILD, checkpoint, environment))
+            imports.append(child_cpu_seconds("import flax.nnx", "", environment))
     print(
         f"to the first trained step: cold {np.median(cold):.1f} CPU-s (target 9), "
-        f"warm {np.median(warm):.1f} CPU-s (target 3)"
+        f"warm {np.median(warm):.1f} CPU-s (target 3); importing flax.nnx alone {np.median(imports):.1f} CPU-s"
     )
 
 
