@@ -14,7 +14,7 @@ from typing import Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from qresearch.cell import Cell, Outcome, prepare, run_cell
 from qresearch.compilation import keep_compiled_programs
@@ -141,7 +141,7 @@ def _failure(cfg: DictConfig, message: str) -> dict[str, Any]:
         "schema": SCHEMA,
         "status": "failed",
         "message": message,
-        "config": plain(cfg),
+        "config": OmegaConf.to_container(cfg, enum_to_str=True),  # unresolved: that may be what failed
         "metrics": {},
         "environment": environment(),
     }

@@ -22,7 +22,7 @@ from qresearch.data.error import DataError
 from qresearch.data.source import VARIABLE
 from qresearch.models.checkpoint import CheckpointError, save_checkpoint
 from qresearch.models.mlp import MLP
-from qresearch.run import run
+from qresearch.run import _failure, run
 
 ROOT = Path(__file__).parents[1]
 MLP_OF_8 = ["model=mlp", "model.width=8"]
@@ -168,6 +168,12 @@ def test_corrupt_data(tmp_path, monkeypatch):
     (tmp_path / "mnist.npz").write_bytes(b"PK half of a download")
     message = message_of(tmp_path, "data=mnist", error=DataError)
     assert str(tmp_path / "mnist.npz") in message and re.search("checksum|sha256", message, re.IGNORECASE)
+
+
+def test_a_failure_is_recorded_whatever_the_configuration():
+    with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        cfg = hydra.compose("config", ["act.bits=${weight.bitz}"])
+    assert _failure(cfg, "why")["config"]["act"]["bits"] == "${weight.bitz}"
 
 
 def qresearch(folder, *arguments):

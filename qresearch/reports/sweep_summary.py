@@ -40,7 +40,8 @@ class SweepSummary(Callback):
             return
         self.done += 1
         overrides = " ".join(job_return.overrides or [])
-        self.bar(f"cells ({overrides})", self.done, self.total)
+        values = " ".join(override.partition("=")[2] for override in job_return.overrides or [])
+        self.bar(f"cells ({values})" if len(values) <= 30 else "cells", self.done, self.total)
         if not console.is_terminal:
             top1 = job_return._return_value if isinstance(job_return._return_value, float) else None
             shown = "no result" if top1 is None else f"top-1 {top1:.2f} %"

@@ -1,9 +1,11 @@
 """What a sweep says of its cells: which keys tell them apart, the table and the totals."""
 
 import io
+import types
 
 import hydra
 import pytest
+from omegaconf import OmegaConf
 from rich.console import Console
 
 from qresearch.config import CONFIG_FOLDER
@@ -108,6 +110,17 @@ def test_close_says_what_has_finished(tmp_path, capsys):
     *_, where, last = capsys.readouterr().out.splitlines()
     assert where == f"results: {tmp_path}"
     assert last.startswith("sweep: 2 cells, 1 groups, 4 programs, ") and SweepSummary.totals == last
+
+
+def test_the_bar_has_room_beside_its_words():
+    described = []
+    summary = SweepSummary()
+    summary.done, summary.total, summary.bar = 0, 48, lambda description, done, total: described.append(description)
+    overrides = ["method=qat", "weight.granularity=channel", "weight.bits=2", "seed=2", "experiment=demo"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SweepSummary, "active", summary)
+        summary.on_job_end(OmegaConf.create(), types.SimpleNamespace(overrides=overrides, _return_value=90.0))
+    assert len(described[0]) <= 40
 
 
 def test_a_failed_cell_is_the_exit_code_of_its_sweep(tmp_path, capsys):
