@@ -111,7 +111,7 @@ class _Listener:
             if run is None:
                 action()
                 self.closed.set()
-            elif not run.ended.is_set():
+            elif not self.given_up and not run.ended.is_set():
                 self._attempt(run, action, args)
 
     def _attempt(self, run: "_Run", action: Callable, args: tuple) -> None:
