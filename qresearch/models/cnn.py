@@ -34,5 +34,9 @@ class CNN:
     width: int = 16
     weights: str | None = None
 
+    def __post_init__(self):
+        if self.width < 1:
+            raise ValueError(f"width={self.width} must be at least 1.")
+
     def build(self, shape, classes, *, rngs):
         return CNNModel(shape[-1], self.width, classes, rngs=rngs)

@@ -38,7 +38,11 @@ def import_torch(source: Path, target: Path) -> int:
     except FileNotFoundError:
         raise
     except Exception as error:  # torch raises many kinds for one cause: this is no plain state dict
-        raise ValueError(f"{source} cannot be read with weights_only=True: {error}") from error
+        raise ValueError(
+            f"{source} cannot be read with weights_only=True ({type(error).__name__}): it is no PyTorch file, or "
+            "holds more than tensors, and nothing is unpickled here. Where you trust it, load it yourself, "
+            "torch.save(model.state_dict(), FILE), and import that."
+        ) from error
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ValueError(f"{source} holds no state dict of tensors; save model.state_dict() and try again.")

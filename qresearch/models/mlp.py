@@ -31,5 +31,9 @@ class MLP:
     depth: int = 2
     weights: str | None = None
 
+    def __post_init__(self):
+        if self.width < 1 or self.depth < 0:
+            raise ValueError(f"width={self.width}, depth={self.depth}: width must be at least 1 and depth at least 0.")
+
     def build(self, shape, classes, *, rngs):
         return MLPModel([math.prod(shape), *[self.width] * self.depth, classes], rngs=rngs)

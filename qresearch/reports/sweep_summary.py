@@ -105,7 +105,7 @@ def cell_table(records: list[dict[str, Any]]) -> Table:
         "s",
         "status",
     ):
-        table.add_column(key, overflow="fold")
+        table.add_column(key, no_wrap=key not in keys, overflow="fold")
     for record, config in zip(records, configs, strict=True):
         metrics = record["metrics"]
         numbers = (
