@@ -96,16 +96,10 @@ def cell_table(records: list[dict[str, Any]]) -> Table:
     configs = [_flat(record["config"]) for record in records]
     keys = differing_keys(configs)
     table = Table(box=None, header_style="bold")
-    for key in (
-        *(key.removesuffix(".name") for key in keys),
-        "top-1 %",
-        "float %",
-        "SQNR w dB",
-        "kB",
-        "s",
-        "status",
-    ):
-        table.add_column(key, no_wrap=key not in keys, overflow="fold")
+    for key in keys:
+        table.add_column(key.removesuffix(".name"), overflow="fold")
+    for headline in ("top-1 %", "float %", "SQNR w dB", "kB", "s", "status"):
+        table.add_column(headline, no_wrap=True)
     for record, config in zip(records, configs, strict=True):
         metrics = record["metrics"]
         numbers = (

@@ -56,6 +56,11 @@ def check_recipe(recipe: Any) -> None:
             raise ValueError(f"{name}={value} is negative; give 0 or more.")
 
 
+def quantizer_rate(recipe: Any) -> Any:
+    """The learning rate of the quantizers' numbers: their own, or that of the weights."""
+    return recipe.learning_rate if recipe.quantizer_learning_rate is None else recipe.quantizer_learning_rate
+
+
 def two_groups(weights: optax.GradientTransformation, qparams: optax.GradientTransformation) -> Any:
     """One transformation of the pair (weights, qparams)."""
     return optax.partition({"weights": weights, "qparams": qparams}, ("weights", "qparams"))
@@ -83,9 +88,8 @@ class SGD:
     def transformation(self, progress):
         share = learning_rate_share(self.schedule, progress)
         rate = self.learning_rate * share
-        quantizer = self.learning_rate if self.quantizer_learning_rate is None else self.quantizer_learning_rate
         weights = optax.chain(optax.add_decayed_weights(self.weight_decay), optax.sgd(rate, self.momentum))
-        return two_groups(weights, optax.sgd(quantizer * share, self.momentum))
+        return two_groups(weights, optax.sgd(quantizer_rate(self) * share, self.momentum))
 
 
 @pytree_dataclass
@@ -108,6 +112,5 @@ class Adam:
 
     def transformation(self, progress):
         share = learning_rate_share(self.schedule, progress)
-        quantizer = self.learning_rate if self.quantizer_learning_rate is None else self.quantizer_learning_rate
         weights = optax.adamw(self.learning_rate * share, weight_decay=self.weight_decay)
-        return two_groups(weights, optax.adam(quantizer * share))
+        return two_groups(weights, optax.adam(quantizer_rate(self) * share))
