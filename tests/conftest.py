@@ -16,8 +16,10 @@ import pytest
 TESTS = Path(__file__).parent
 # The classes of a folder that have all these methods; a test that asks for the name runs once for each of them.
 ZOOS = {
+    "grid_class": ("qresearch.grids", ("round", "encode", "decode")),
+    "estimator_class": ("qresearch.estimators", ("pull",)),
     "observer_class": ("qresearch.observers", ("measure", "combine", "resolve")),
-    "quantizer_class": ("qresearch.quantizers", ("init", "scale")),
+    "quantizer_class": ("qresearch.quantizers", ("init", "apply")),
     "ptq_class": ("qresearch.ptq", ("solve",)),
 }
 

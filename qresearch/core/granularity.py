@@ -15,20 +15,29 @@ from qresearch.core.spec import Granularity, QuantSpec
 def scale_shape(shape: Sequence[int], *, contract: Sequence[int], spec: QuantSpec) -> tuple[int, ...]:
     """The shape of the scale of an array of `shape` whose axes `contract` are summed by the matrix product.
 
-    Raises ValueError where the block size does not divide the last contracted axis.
+    Raises ValueError where a block size does not divide its axis: the last contracted one and, for a pair, the last
+    that is not contracted.
     """
     if spec.granularity is Granularity.tensor:
         return (1,) * len(shape)
     if spec.granularity is Granularity.channel:
         return tuple(1 if axis in contract else size for axis, size in enumerate(shape))
-    axis, block = contract[-1], spec.block_size
-    assert block is not None  # QuantSpec checks it
-    if shape[axis] % block:
+    blocks = spec.block_size if isinstance(spec.block_size, tuple) else (spec.block_size,)
+    kept = [axis for axis in range(len(shape)) if axis not in contract]
+    if len(blocks) > 1 and not kept:
         raise ValueError(
-            f"block_size={block} does not divide axis {axis} of an array of shape {tuple(shape)}; "
-            f"choose a divisor of {shape[axis]}, or another granularity for this layer."
+            f"block_size={blocks} has two lengths and an array of shape {tuple(shape)} no second axis for it."
         )
-    return tuple(size // block if a == axis else size for a, size in enumerate(shape))
+    groups = list(shape)
+    for axis, block in zip((contract[-1], *kept[-1:]), blocks, strict=False):
+        assert block is not None  # QuantSpec checks it
+        if shape[axis] % block:
+            raise ValueError(
+                f"block_size={block} does not divide axis {axis} of an array of shape {tuple(shape)}; "
+                f"choose a divisor of {shape[axis]}, or another granularity for this layer."
+            )
+        groups[axis] = shape[axis] // block
+    return tuple(groups)
 
 
 def split(x: Shaped[Array, "..."], groups: Sequence[int]) -> Shaped[Array, "..."]:

@@ -1,18 +1,23 @@
 """The answer of a quantizer: integer codes with the numbers that give them meaning."""
 
+import functools
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer
 
-from qresearch.core.fake_quantize import codes_of
+from qresearch.core.fake_quantize import check_inputs, grid_values
 from qresearch.core.granularity import split, spread
 from qresearch.core.pytree import leaf, pytree_dataclass
+from qresearch.core.scale import represent
 from qresearch.core.spec import QuantSpec
 
 
 @pytree_dataclass
 class QTensor:
-    """x ~ (codes - zero_point) * scale, with the shape of x in `codes`; see `granularity.py` for the shape of
-    `scale`.
+    """x ~ (decode(codes) - zero_point) * scale, with the shape of x in `codes`; see `granularity.py` for the shape of
+    `scale`. For integer grids the codes are the integers themselves.
     """
 
     codes: Integer[Array, "..."] = leaf()
@@ -26,27 +31,30 @@ def quantize(
     scale: Float[Array, "..."],
     zero_point: Float[Array, "..."] | None,
     spec: QuantSpec,
+    *,
+    key: Any = None,
 ) -> QTensor:
-    """The codes of `x` on the grid of `spec`: round(clip(x / scale + zero_point, qmin, qmax)), half to even.
+    """The codes of `x` on the grid of `spec`: clip x / scale + zero_point to the grid, then round.
 
-    Codes are stored in the smallest integer type that holds them where `bits` is a Python number, else as
-    int32.
+    Codes are stored in the smallest integer type that holds them where the width is a Python number, else as
+    int32. NaN has a code on grids of floats that hold one alone; elsewhere its code means nothing.
+
+    Raises ValueError for stochastic rounding without a key, and, outside of a compiled program, for a scale that is
+    zero, negative, subnormal or not finite.
     """
-    _, q = codes_of(x.astype(jnp.float32), scale, zero_point, spec.qmin, spec.qmax)
-    return QTensor(q.reshape(x.shape).astype(code_dtype(spec)), scale, zero_point, spec)
+    check_inputs(scale, spec, key)
+    scale = represent(scale, spec)
+    q = _grid_values(x.astype(jnp.float32), scale, zero_point, spec, key)
+    return QTensor(spec.grid.encode(q), scale, zero_point, spec)
+
+
+@functools.partial(jax.jit, inline=True)  # compiled as fake_quantize is, so that both round alike
+def _grid_values(x, scale, zero_point, spec, key):
+    return grid_values(x, scale, zero_point, spec, key)[1].reshape(x.shape)
 
 
 def dequantize(q: QTensor) -> Float[Array, "..."]:
     """The float32 values that the codes stand for."""
-    codes = split(q.codes.astype(jnp.float32), q.scale.shape)
-    centred = codes if q.zero_point is None else codes - spread(q.zero_point, q.codes.shape)
+    values = split(q.spec.grid.decode(q.codes), q.scale.shape)
+    centred = values if q.zero_point is None else values - spread(q.zero_point, q.codes.shape)
     return (centred * spread(q.scale, q.codes.shape)).reshape(q.codes.shape)
-
-
-def code_dtype(spec: QuantSpec):
-    """int8, uint8, int16 or uint16 by width and sign; int32 where the width is traced."""
-    if not isinstance(spec.bits, int):
-        return jnp.int32
-    if spec.signed:
-        return jnp.int8 if spec.bits <= 8 else jnp.int16
-    return jnp.uint8 if spec.bits <= 8 else jnp.uint16

@@ -1,14 +1,11 @@
-"""The question a quantizer answers: which grid, how finely scaled."""
+"""The question a quantizer answers: which grid, how finely scaled, rounded how."""
 
 import dataclasses
 import enum
+from typing import Any
 
-import jax.numpy as jnp
-from jaxtyping import Array, Float
-
-from qresearch.core.pytree import WholeNumber, leaf, pytree_dataclass
-
-LARGEST_BITS = 16
+from qresearch.core.pytree import leaf, pytree_dataclass
+from qresearch.core.rounding import Rounding
 
 
 class Granularity(enum.StrEnum):
@@ -19,89 +16,75 @@ class Granularity(enum.StrEnum):
     block = "block"  # one for every `block_size` elements along the last contracted axis
 
 
-class Range(enum.StrEnum):
-    """Which codes are used and where the largest value lands. These conventions change numbers at low bits.
+class ScaleFormat(enum.StrEnum):
+    """The numbers that a scale can be."""
 
-    For a signed symmetric grid of b bits, with m = 2^(b-1) - 1:
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    power_of_two = "power_of_two"  # 2^k, so that scaling is a shift
+    e8m0 = "e8m0"  # 2^k in one byte (OCP Microscaling Formats v1.0, 2023); here k = -126..127, normal in float32
+    e4m3 = "e4m3"  # one byte, times one float32 for the tensor that maps the largest scale to 448 (NVFP4)
+
+
+class ScaleRule(enum.StrEnum):
+    """How the largest magnitude a of a group becomes a power of two; M is the largest value of the grid and 2^e the
+    largest power of two on it.
     """
 
-    narrow = "narrow"  # codes -m..m, the largest magnitude maps to m
-    full = "full"  # codes -m-1..m, the largest magnitude maps to m
-    half_step = "half_step"  # codes -m-1..m, the largest magnitude maps to m + 1/2 and is clipped to m
+    floor = "floor"  # 2^(floor(log2 a) - e): may clip (OCP Microscaling Formats v1.0, section 6.3)
+    ceil = "ceil"  # 2^ceil(log2(a / M)): clips nothing
+    nearest = "nearest"  # 2^round(log2(a / M))
+    even = "even"  # as floor, one more where a would round up to 2^(e + 1): overflow-aware
+
+
+POWERS_OF_TWO = (ScaleFormat.power_of_two, ScaleFormat.e8m0)
 
 
 @pytree_dataclass
 class QuantSpec:
-    """An integer grid and its scaling: x ~ (codes - zero_point) * scale.
+    """A grid and its scaling: x ~ (decode(codes) - zero_point) * scale.
 
-    `bits` is a number (a leaf), so a sweep over bit-widths shares one compiled program; all else is
-    structure. `signed=None` means that calibration decides: unsigned where no value below zero was seen.
-    `symmetric=False` adds a zero point (an integer, chosen so that 0.0 is represented exactly).
+    The numbers of the grid are leaves, so a sweep over bit-widths shares one compiled program; all else is
+    structure. `block_size` is the length of a block along the last contracted axis, or a pair of lengths, along
+    that axis and along the last axis that is not contracted.
 
-    Raises ValueError for bits outside 1..16, for a signed symmetric grid of one bit (it has no positive
-    code), and for a block size that does not fit the granularity.
+    Raises ValueError for a block size or a scale rule that does not fit.
     """
 
-    bits: WholeNumber = leaf(8)
+    grid: Any = leaf()  # a Grid; checking a protocol of properties would compute them
     granularity: Granularity | str = Granularity.tensor
-    block_size: int | None = None
-    symmetric: bool = True
-    signed: bool | None = True
-    range: Range | str = Range.narrow
+    block_size: int | tuple[int, ...] | None = None
+    scale_format: ScaleFormat | str = ScaleFormat.float32
+    scale_rule: ScaleRule | str | None = None
+    rounding: Rounding | str = Rounding.half_even
 
     def __post_init__(self):
-        object.__setattr__(self, "granularity", Granularity(self.granularity))
-        object.__setattr__(self, "range", Range(self.range))
-        if isinstance(self.bits, (bool, float, str)) or self.bits is None:
-            raise ValueError(f"bits={self.bits!r} is not an integer; give a whole number from 1 to {LARGEST_BITS}.")
-        if isinstance(self.bits, int):
-            self._check_bits(self.bits)
-        is_block = self.granularity is Granularity.block
-        if is_block and (self.block_size is None or self.block_size < 1):
-            raise ValueError(f"block_size={self.block_size}: granularity=block needs block_size >= 1, for example 32.")
-        if not is_block and self.block_size is not None:
+        choices = {"granularity": Granularity, "scale_format": ScaleFormat, "rounding": Rounding}
+        for name, choice in choices.items():
+            object.__setattr__(self, name, choice(getattr(self, name)))
+        self._check_block()
+        if self.scale_rule is not None:
+            object.__setattr__(self, "scale_rule", ScaleRule(self.scale_rule))
+        if (self.scale_format in POWERS_OF_TWO) != (self.scale_rule is not None):
             raise ValueError(
-                f"block_size={self.block_size} has no meaning for granularity={self.granularity}; "
-                "set granularity=block, or block_size=null."
+                f"scale_rule={self.scale_rule} with scale_format={self.scale_format}: power_of_two and e8m0 need a "
+                f"rule, one of {[rule.value for rule in ScaleRule]}, and the other formats take none (null)."
             )
 
-    def _check_bits(self, bits: int):
-        if not 1 <= bits <= LARGEST_BITS:
-            raise ValueError(f"bits={bits} is outside 1..{LARGEST_BITS}, the widths of integer grids.")
-        if bits == 1 and self.symmetric and self.signed is not False:
+    def _check_block(self) -> None:
+        sizes: Any = self.block_size if isinstance(self.block_size, tuple) else (self.block_size,)
+        if self.granularity is not Granularity.block:
+            if self.block_size is not None:
+                raise ValueError(
+                    f"block_size={self.block_size} has no meaning for granularity={self.granularity}; "
+                    "set granularity=block, or block_size=null."
+                )
+        elif len(sizes) > 2 or not all(isinstance(size, int) and size >= 1 for size in sizes):
             raise ValueError(
-                "bits=1 on a signed symmetric grid leaves no positive code; "
-                "use bits >= 2, signed=false or symmetric=false."
+                f"block_size={self.block_size}: granularity=block needs block_size >= 1, for example 32, "
+                "or two such numbers, for example [32, 16]."
             )
-        if bits == 1 and self.signed and self.range == Range.narrow:
-            raise ValueError(
-                "bits=1 with range=narrow on a signed grid leaves the code 0 alone; use range=full or signed=false."
-            )
-
-    @property
-    def qmax(self) -> Float[Array, ""]:
-        """The largest code."""
-        return self._power(1) - 1 if self._is_signed() else self._power(0) - 1
-
-    @property
-    def qmin(self) -> Float[Array, ""]:
-        """The smallest code."""
-        if not self._is_signed():
-            return jnp.zeros((), jnp.float32)
-        return -self.qmax if self.range is Range.narrow else -self._power(1)
-
-    def _power(self, less: int) -> Float[Array, ""]:
-        """2^(bits - less), exact (a shift; exp2 of an integer need not be)."""
-        bits = jnp.asarray(self.bits, jnp.int32)
-        return jnp.left_shift(jnp.ones_like(bits), bits - less).astype(jnp.float32)
-
-    def _is_signed(self) -> bool:
-        if self.signed is None:
-            raise ValueError("signed=null is decided by calibration; use spec.with_sign(...) or set signed=true|false.")
-        return self.signed
 
     def with_sign(self, has_negative: bool) -> "QuantSpec":
-        """This spec with an open `signed` closed: signed where the data has values below zero."""
-        if self.signed is not None or not self.symmetric:
-            return dataclasses.replace(self, signed=bool(self.signed))
-        return dataclasses.replace(self, signed=has_negative)
+        """This spec with a grid for data with or without values below zero."""
+        return dataclasses.replace(self, grid=self.grid.with_sign(has_negative))

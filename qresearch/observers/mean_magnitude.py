@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from qresearch.core.granularity import reduce_groups, scale_shape
 from qresearch.core.pytree import pytree_dataclass
-from qresearch.core.scale import usable_scale
+from qresearch.core.scale import stored_scale
 
 
 class MeanMagnitudeStatistic(NamedTuple):
@@ -23,7 +23,17 @@ class MeanMagnitudeStatistic(NamedTuple):
 
 @pytree_dataclass
 class MeanMagnitude:
-    """Scale proportional to the mean magnitude, for symmetric grids."""
+    """Scale proportional to the mean magnitude, for symmetric grids of equal steps."""
+
+    def check(self, spec):
+        if not spec.grid.symmetric:
+            raise ValueError(
+                "zero_point: the mean magnitude gives no zero point; use observer=minmax, percentile or mse."
+            )
+        if not spec.grid.uniform:
+            raise ValueError(
+                f"grid={spec.grid.describe()}: the mean magnitude is a rule for equal steps; use absmax or mse."
+            )
 
     def measure(self, x, *, contract, spec):
         groups = scale_shape(x.shape, contract=contract, spec=spec)
@@ -34,8 +44,5 @@ class MeanMagnitude:
         return MeanMagnitudeStatistic(a.total + b.total, a.count + b.count)
 
     def resolve(self, statistic, spec):
-        if not spec.symmetric:
-            raise ValueError(
-                "symmetric=false: the mean magnitude gives no zero point; use observer=minmax, percentile or mse."
-            )
-        return usable_scale(2.0 * statistic.total / statistic.count / jnp.sqrt(spec.qmax)), None
+        scale = 2.0 * statistic.total / statistic.count / jnp.sqrt(spec.grid.high)
+        return stored_scale(scale, spec), None

@@ -13,7 +13,7 @@ rapid-deployment", NeurIPS 2019, arXiv:1810.05723, derive the optimum for Gaussi
 import jax
 import jax.numpy as jnp
 
-from qresearch.core.fake_quantize import fake_quantize
+from qresearch.core.fake_quantize import round_to_grid
 from qresearch.core.granularity import scale_shape
 from qresearch.core.pytree import Number, leaf, pytree_dataclass
 from qresearch.core.scale import scale_from_range
@@ -36,6 +36,9 @@ class MSE:
             )
         if self.candidates < 2:
             raise ValueError(f"candidates={self.candidates} is no search; give at least 2, for example 96.")
+
+    def check(self, spec):
+        """It fits every grid."""
 
     def measure(self, x, *, contract, spec):
         return histogram(x, scale_shape(x.shape, contract=contract, spec=spec))
@@ -60,7 +63,7 @@ class MSE:
         def error(ratio):
             scale, zero_point = scale_from_range(ratio * low, ratio * high, spec)
             zero_point = None if zero_point is None else zero_point.reshape(1, 1)
-            squared = (points - fake_quantize(points, scale.reshape(1, 1), zero_point, spec)) ** 2
+            squared = (points - round_to_grid(points, scale.reshape(1, 1), zero_point, spec)) ** 2
             return jnp.sum(share * jnp.mean(squared, axis=0))
 
         best = ratios[jnp.argmin(jax.lax.map(error, ratios))]

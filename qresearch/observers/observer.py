@@ -14,6 +14,10 @@ Statistic = Any  # a pytree of arrays
 class Observer(Protocol):
     """Statistics of batches combine in any order and grouping to the statistic of all the data."""
 
+    def check(self, spec: QuantSpec) -> None:
+        """Raise ValueError where the scale it finds does not fit the grid."""
+        ...
+
     def measure(self, x: Float[Array, "..."], *, contract: Sequence[int], spec: QuantSpec) -> Statistic:
         """The statistic of one tensor whose axes `contract` are summed by the matrix product."""
         ...

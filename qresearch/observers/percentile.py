@@ -28,6 +28,9 @@ class Percentile:
                 f"percentile={self.percentile} is outside (0, 100]; 99.99 clips one value in ten thousand."
             )
 
+    def check(self, spec):
+        """It fits every grid."""
+
     def measure(self, x, *, contract, spec):
         return histogram(x, scale_shape(x.shape, contract=contract, spec=spec))
 
@@ -37,9 +40,9 @@ class Percentile:
     def resolve(self, statistic, spec):
         counts, share = statistic.counts.astype(jnp.float32), jnp.float32(self.percentile) / 100
         edges = bin_edges()
-        if spec.symmetric:
+        if spec.grid.symmetric:
             negative = counts[..., :MAGNITUDES][..., ::-1]
-            counts = counts[..., MAGNITUDES:].at[..., 1:].add(negative if spec.signed else 0.0)
+            counts = counts[..., MAGNITUDES:].at[..., 1:].add(jnp.where(spec.grid.low < 0, negative, 0.0))
             edges = edges[MAGNITUDES:].at[0].set(0.0)
             high = _quantile(counts, edges, share)
             return scale_from_range(-high, high, spec)

@@ -1,6 +1,6 @@
 """What a layer algorithm of post-training quantization is: weights and their scale in, codes out."""
 
-from typing import Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from jaxtyping import Array, Float
 
@@ -12,6 +12,8 @@ from qresearch.core.spec import QuantSpec
 class LayerMethod(Protocol):
     """Chooses the codes of one layer's weights, given the scale."""
 
+    to_nearest: ClassVar[bool]  # whether every weight takes its nearest value, as the quantizer does by itself
+
     def solve(
         self,
         w: Float[Array, "..."],
@@ -19,6 +21,9 @@ class LayerMethod(Protocol):
         scale: Float[Array, "..."],
         zero_point: Float[Array, "..."] | None,
         spec: QuantSpec,
+        key: Any = None,
     ) -> QTensor:
-        """The weights as codes; `scale` has the rank of `w` (see core/granularity.py)."""
+        """The weights as codes; `scale` has the rank of `w` (see core/granularity.py); `key` is for
+        stochastic rounding.
+        """
         ...

@@ -3,6 +3,8 @@
 codes = round(clip(w / scale + zero_point, qmin, qmax))
 """
 
+from typing import ClassVar
+
 from qresearch.core.pytree import pytree_dataclass
 from qresearch.core.qtensor import quantize
 
@@ -11,5 +13,7 @@ from qresearch.core.qtensor import quantize
 class RTN:
     """Round to nearest."""
 
-    def solve(self, w, *, scale, zero_point, spec):
-        return quantize(w, scale, zero_point, spec)
+    to_nearest: ClassVar[bool] = True
+
+    def solve(self, w, *, scale, zero_point, spec, key=None):
+        return quantize(w, scale, zero_point, spec, key=key)

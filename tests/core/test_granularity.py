@@ -9,6 +9,7 @@ import pytest
 
 from qresearch.core.granularity import broadcast_groups, reduce_groups, scale_shape, split, spread
 from qresearch.core.spec import Granularity, QuantSpec
+from qresearch.grids.integer import Integer
 
 # (name, shape, contract, shape of the scale per channel, block size, shape of the scale per block)
 TENSORS = [
@@ -39,17 +40,17 @@ GROUPINGS = [
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_scale_shape(name, shape, contract, channel, block_size, block):
-    assert scale_shape(shape, contract=contract, spec=QuantSpec(4)) == (1,) * len(shape)
-    assert scale_shape(shape, contract=contract, spec=QuantSpec(4, Granularity.channel)) == channel
-    blocks = scale_shape(shape, contract=contract, spec=QuantSpec(4, Granularity.block, block_size))
+    assert scale_shape(shape, contract=contract, spec=QuantSpec(Integer(4))) == (1,) * len(shape)
+    assert scale_shape(shape, contract=contract, spec=QuantSpec(Integer(4), Granularity.channel)) == channel
+    blocks = scale_shape(shape, contract=contract, spec=QuantSpec(Integer(4), Granularity.block, block_size))
     assert blocks == block
     assert math.prod(shape) // math.prod(blocks) == block_size  # so many elements share a scale, whatever the layer
-    whole = scale_shape(shape, contract=contract, spec=QuantSpec(4, Granularity.block, shape[contract[-1]]))
+    whole = scale_shape(shape, contract=contract, spec=QuantSpec(Integer(4), Granularity.block, shape[contract[-1]]))
     assert whole[contract[-1]] == 1
 
 
 def test_a_block_that_does_not_divide():
-    spec = QuantSpec(4, Granularity.block, 48)
+    spec = QuantSpec(Integer(4), Granularity.block, 48)
     message = (
         r"^block_size=48 does not divide axis 0 of an array of shape \(64, 16\); choose a divisor of 64, or another"
     )

@@ -1,5 +1,6 @@
 """From a range to a scale and a zero point: the formulas of every convention, and what holds for any range."""
 
+import dataclasses
 import itertools
 
 import jax.numpy as jnp
@@ -10,12 +11,19 @@ from hypothesis import strategies as st
 
 from qresearch.core.fake_quantize import fake_quantize
 from qresearch.core.scale import scale_from_range
-from qresearch.core.spec import QuantSpec, Range
+from qresearch.core.spec import QuantSpec
+from qresearch.estimators.clipped_straight_through import ClippedStraightThrough
+from qresearch.grids.integer import Integer, Range, ZeroPoint
 
+STE = ClippedStraightThrough()
 SPECS = [
-    QuantSpec(3, symmetric=symmetric, signed=signed, range=convention)
-    for symmetric, signed, convention in itertools.product((True, False), (True, False), Range)
+    QuantSpec(Integer(3, zero_point, signed, convention))
+    for zero_point, signed, convention in itertools.product((ZeroPoint.none, ZeroPoint.integer), (True, False), Range)
 ]
+
+
+def name(spec):
+    return spec.grid.describe() + (f" {spec.grid.range}" if spec.grid.signed is False else "")
 
 
 def resolved(low, high, spec):
@@ -34,17 +42,15 @@ def resolved(low, high, spec):
     ],
 )
 def test_symmetric(bits, convention, expected):
-    scale, zero_point = resolved(-2.4, 1.0, QuantSpec(bits, range=convention))
+    scale, zero_point = resolved(-2.4, 1.0, QuantSpec(Integer(bits, range=convention)))
     assert scale == pytest.approx(expected, rel=1e-6) and zero_point is None
-    assert resolved(-1.0, 2.4, QuantSpec(bits, range=convention)) == (scale, None)
+    assert resolved(-1.0, 2.4, QuantSpec(Integer(bits, range=convention))) == (scale, None)
 
 
 def test_symmetric_unsigned_looks_at_the_upper_end_alone():
-    assert resolved(-9.0, 1.4, QuantSpec(3, signed=False)) == (pytest.approx(0.2), None)
-    assert resolved(-9.0, 1.5, QuantSpec(3, signed=False, range=Range.half_step)) == (
-        pytest.approx(0.2),
-        None,
-    )
+    for high, convention in ((1.4, Range.narrow), (1.4, Range.full), (1.5, Range.half_step)):
+        spec = QuantSpec(Integer(3, signed=False, range=convention))
+        assert resolved(-9.0, high, spec) == (pytest.approx(0.2), None)
 
 
 @pytest.mark.parametrize(
@@ -53,58 +59,43 @@ def test_symmetric_unsigned_looks_at_the_upper_end_alone():
         (-1.0, 6.0, False, Range.narrow, 1.0, 1),  # codes 0..7 stand for -1..6
         (-1.0, 6.0, True, Range.full, 1.0, -3),  # codes -4..3
         (-1.0, 5.0, True, Range.narrow, 1.0, -2),  # codes -3..3
-        (
-            -1.0,
-            7.0,
-            False,
-            Range.half_step,
-            1.0,
-            0,
-        ),  # half a step over each end: qmin - 1/2 + 1 = 1/2, half to even
+        # Half a step over each end: low - 1/2 + 1 = 1/2, half to even.
+        (-1.0, 7.0, False, Range.half_step, 1.0, 0),
         (2.0, 7.0, False, Range.narrow, 1.0, 0),  # the range is widened to hold 0
         (-7.0, -2.0, False, Range.narrow, 1.0, 7),
         (-1.3, 5.7, False, Range.narrow, 1.0, 1),  # the zero point is nudged from 1.3 to an integer
     ],
 )
 def test_affine(low, high, signed, convention, scale, zero_point):
-    spec = QuantSpec(3, symmetric=False, signed=signed, range=convention)
+    spec = QuantSpec(Integer(3, zero_point=ZeroPoint.integer, signed=signed, range=convention))
     assert resolved(low, high, spec) == (pytest.approx(scale), zero_point)
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.symmetric=} {spec.signed=} {spec.range.value}")
+@pytest.mark.parametrize("spec", SPECS, ids=name)
 @given(st.floats(-100, 100, width=32), st.floats(-100, 100, width=32), st.integers(2, 10))
 def test_any_range_is_covered_and_zero_is_exact(spec, a, b, bits):
     low, high = min(a, b), max(a, b)
-    spec = QuantSpec(jnp.int32(bits), symmetric=spec.symmetric, signed=spec.signed, range=spec.range)
+    spec = QuantSpec(dataclasses.replace(spec.grid, bits=jnp.int32(bits)))
     scale, zero_point = scale_from_range(jnp.array([low], jnp.float32), jnp.array([high], jnp.float32), spec)
     assert scale[0] > 0 and jnp.isfinite(scale[0])
-    rounded = fake_quantize(jnp.array([0.0, low, high], jnp.float32), scale, zero_point, spec)
+    rounded = fake_quantize(jnp.array([0.0, low, high], jnp.float32), scale, zero_point, spec, STE)
     assert rounded[0] == 0.0
-    ends = np.array([low, high]) if spec.signed or not spec.symmetric else np.maximum([low, high], 0.0)
+    ends = np.array([low, high]) if spec.grid.signed or not spec.grid.symmetric else np.maximum([low, high], 0.0)
     # Half a step, and half a step more where the convention clips the largest value by as much.
-    reach = 1.0 if spec.range is Range.half_step and not spec.symmetric else 0.5
+    reach = 1.0 if spec.grid.range is Range.half_step and not spec.grid.symmetric else 0.5
     assert np.all(np.abs(rounded[1:] - ends) <= (reach + 1e-3) * scale[0])
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.symmetric=} {spec.signed=} {spec.range.value}")
+@pytest.mark.parametrize("spec", SPECS, ids=name)
 @pytest.mark.parametrize("width", [0.0, 1e-45, 1e-39])
 def test_a_range_of_no_width_gets_scale_one(spec, width):
     scale, zero_point = resolved(-width, width, spec)
     assert scale == 1.0
-    assert (
-        float(
-            fake_quantize(
-                jnp.zeros(1),
-                jnp.array([scale]),
-                None if zero_point is None else jnp.array([zero_point]),
-                spec,
-            )[0]
-        )
-        == 0.0
-    )
+    zero_point = None if zero_point is None else jnp.array([zero_point])
+    assert fake_quantize(jnp.zeros(1), jnp.array([scale]), zero_point, spec, STE)[0] == 0.0
 
 
 def test_not_a_number_is_not_hidden():
     for spec in SPECS:
-        assert np.isnan(resolved(float("nan"), 1.0, spec)[0]) or (not spec.signed and spec.symmetric)
+        assert np.isnan(resolved(float("nan"), 1.0, spec)[0]) or (not spec.grid.signed and spec.grid.symmetric)
         assert np.isnan(resolved(-1.0, float("nan"), spec)[0])

@@ -7,17 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qresearch.core.spec import Granularity, QuantSpec, Range
+from qresearch.core.spec import Granularity, QuantSpec
+from qresearch.grids.integer import Integer, Range, ZeroPoint
 from qresearch.observers.histogram import MANTISSA_BITS
 from qresearch.observers.mse import MSE
 
 RATIOS = np.geomspace(0.05, 1.0, 96)
 X = np.random.default_rng(0).standard_t(4, size=(1000, 2)).astype(np.float32) * np.array([1.0, 3.0], np.float32)
 SPECS = {
-    "signed": lambda bits: QuantSpec(jnp.int32(bits)),
-    "unsigned": lambda bits: QuantSpec(jnp.int32(bits), signed=False),
-    "affine": lambda bits: QuantSpec(jnp.int32(bits), symmetric=False, signed=False),
-    "channel": lambda bits: QuantSpec(jnp.int32(bits), Granularity.channel),
+    "signed": lambda bits: QuantSpec(Integer(jnp.int32(bits))),
+    "unsigned": lambda bits: QuantSpec(Integer(jnp.int32(bits), signed=False)),
+    "affine": lambda bits: QuantSpec(Integer(jnp.int32(bits), zero_point=ZeroPoint.integer, signed=False)),
+    "channel": lambda bits: QuantSpec(Integer(jnp.int32(bits)), Granularity.channel),
 }
 
 
@@ -32,7 +33,7 @@ def resolve(x, spec, observer=None):
 
 def squared_error(x, scale, zero_point, spec):
     """Mean over the elements that share a scale, in float64."""
-    qmin, qmax = float(spec.qmin), float(spec.qmax)
+    qmin, qmax = float(spec.grid.low), float(spec.grid.high)
     rounded = (np.clip(np.round(x / scale + zero_point), qmin, qmax) - zero_point) * scale
     axis = 0 if spec.granularity is Granularity.channel else None
     return ((x - rounded) ** 2).mean(axis=axis)
@@ -48,11 +49,11 @@ def exhaustive(x, spec):
     """The least error over RATIOS of the range of the data, in numpy."""
     axis = 0 if spec.granularity is Granularity.channel else None
     low, high = -edge(-x.min(axis=axis)), edge(x.max(axis=axis))
-    qmin, qmax = float(spec.qmin), float(spec.qmax)
+    qmin, qmax = float(spec.grid.low), float(spec.grid.high)
     errors = []
     for ratio in RATIOS:
-        if spec.symmetric:
-            scale, zero_point = ratio * (np.maximum(-low, high) if spec.signed else high) / qmax, 0.0
+        if spec.grid.symmetric:
+            scale, zero_point = ratio * (np.maximum(-low, high) if spec.grid.signed else high) / qmax, 0.0
         else:
             scale = ratio * (high - low) / (qmax - qmin)
             zero_point = np.clip(np.round(qmin - ratio * low / scale), qmin, qmax)
@@ -81,19 +82,19 @@ def test_normal_data_against_the_table_of_max(bits, step):
     """J. Max, "Quantizing for minimum distortion", IRE Transactions on Information Theory 6, 1960, table II: the
     optimal uniform quantizers of 3, 7 and 15 levels.
     """
-    scale, _ = resolve(NORMAL, QuantSpec(jnp.int32(bits)))
+    scale, _ = resolve(NORMAL, QuantSpec(Integer(jnp.int32(bits), range=Range.narrow)))
     assert scale.item() == pytest.approx(step, rel=0.03)  # neighbouring ratios are 3 % apart
 
 
 def test_normal_data_against_aciq():
     """Banner et al. 2019: normal data is best clipped at 2.55 sigma for 4 bits, where the last of 16 cells ends."""
-    scale, _ = resolve(NORMAL, QuantSpec(4, range=Range.half_step))
+    scale, _ = resolve(NORMAL, QuantSpec(Integer(4, range=Range.half_step)))
     assert 7.5 * scale.item() == pytest.approx(2.55, rel=0.05)
 
 
 def test_the_grid_of_each_range_convention_is_the_one_searched():
     for convention in Range:
-        spec = QuantSpec(jnp.int32(2), range=convention)
+        spec = QuantSpec(Integer(jnp.int32(2), range=convention))
         scale = np.float64(resolve(X, spec)[0])
         errors = [squared_error(X, factor * scale, 0.0, spec) for factor in (0.8, 1.0, 1.25)]
         assert min(errors) == errors[1]
@@ -101,7 +102,7 @@ def test_the_grid_of_each_range_convention_is_the_one_searched():
 
 @pytest.mark.parametrize(("lowest", "clips"), [(1.0, False), (0.05, True)])
 def test_the_lowest_ratio_bounds_the_search(lowest, clips):
-    scale, _ = resolve(X, QuantSpec(jnp.int32(2)), MSE(lowest))
+    scale, _ = resolve(X, QuantSpec(Integer(jnp.int32(2))), MSE(lowest))
     assert bool(scale.item() < 0.9 * np.abs(X).max()) is clips
 
 

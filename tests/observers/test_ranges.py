@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qresearch.core.spec import Granularity, QuantSpec, Range
+from qresearch.core.spec import Granularity, QuantSpec
+from qresearch.grids.integer import Integer, Range, ZeroPoint
 from qresearch.observers.absmax import AbsMax
 from qresearch.observers.mean_magnitude import MeanMagnitude
 from qresearch.observers.minmax import MinMax
@@ -23,7 +24,7 @@ def resolve(observer, spec):
 
 
 def spec_of(granularity, **choices):
-    return QuantSpec(4, granularity, 4 if granularity is Granularity.block else None, **choices)
+    return QuantSpec(Integer(4, **choices), granularity, 4 if granularity is Granularity.block else None)
 
 
 @pytest.mark.parametrize("granularity", list(Granularity))
@@ -40,7 +41,7 @@ def test_absmax(granularity):
 def test_minmax(granularity):
     shape, groups = GROUPED[granularity]
     low, high = np.minimum(groups.min(axis=1), 0).reshape(shape), np.maximum(groups.max(axis=1), 0).reshape(shape)
-    scale, zero_point = resolve(MinMax(), spec_of(granularity, symmetric=False, signed=False))
+    scale, zero_point = resolve(MinMax(), spec_of(granularity, zero_point=ZeroPoint.integer, signed=False))
     np.testing.assert_allclose(scale, (high - low) / 15, rtol=1e-6)
     np.testing.assert_array_equal(zero_point, np.round(-low / ((high - low) / 15)))
     symmetric, _ = resolve(MinMax(), spec_of(granularity))
