@@ -18,10 +18,14 @@ class Dynamic:
     observer: Any = leaf()
     learned: ClassVar[bool] = False
     stored: ClassVar[bool] = False
+    transforms: ClassVar[bool] = False
+
+    def check(self, spec):
+        """It fits every grid."""
 
     def init(self, statistic, spec):
         return {}
 
-    def scale(self, x, qparams, *, contract, spec, samples=1):
-        x = jax.lax.stop_gradient(x)
-        return self.observer.resolve(self.observer.measure(x, contract=contract, spec=spec), spec)
+    def apply(self, x, qparams, fake_quantize, *, contract, spec, samples=1):
+        statistic = self.observer.measure(jax.lax.stop_gradient(x), contract=contract, spec=spec)
+        return fake_quantize(x, *self.observer.resolve(statistic, spec))

@@ -11,32 +11,26 @@ activations by the root of the batch size.) Differs from the paper: the starting
 
 from typing import Any, ClassVar
 
-import jax
-from jaxtyping import Array, Float
-
 from qresearch.core.pytree import leaf, pytree_dataclass
+from qresearch.quantizers.learned_scale import check_uniform, scale_gradient
 
 
 @pytree_dataclass
 class LSQ:
-    """Learned scale with a damped gradient, for symmetric grids."""
+    """Learned scale with a damped gradient, for symmetric grids of equal steps."""
 
     observer: Any = leaf()
     learned: ClassVar[bool] = True
     stored: ClassVar[bool] = True
+    transforms: ClassVar[bool] = False
+
+    def check(self, spec):
+        check_uniform(spec, "LSQ")
 
     def init(self, statistic, spec):
-        if not spec.symmetric:
-            raise ValueError("symmetric=false: LSQ learns a scale and no zero point; set symmetric=true or use static.")
         return {"scale": self.observer.resolve(statistic, spec)[0]}
 
-    def scale(self, x, qparams, *, contract, spec, samples=1):
+    def apply(self, x, qparams, fake_quantize, *, contract, spec, samples=1):
         scale = qparams["scale"]
-        damp = (x.size / (scale.size * samples) * spec.qmax) ** -0.5
-        return scale_gradient(scale, damp), None
-
-
-def scale_gradient(x: Float[Array, "..."], factor: Float[Array, ""]) -> Float[Array, "..."]:
-    """`x` itself, with its gradient multiplied by `factor` (the paper's Appendix A)."""
-    damped = x * factor
-    return jax.lax.stop_gradient(x - damped) + damped
+        damp = (x.size / (scale.size * samples) * spec.grid.high) ** -0.5
+        return fake_quantize(x, scale_gradient(scale, damp), None)

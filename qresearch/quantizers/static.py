@@ -14,10 +14,14 @@ class Static:
     observer: Any = leaf()
     learned: ClassVar[bool] = False
     stored: ClassVar[bool] = True
+    transforms: ClassVar[bool] = False
+
+    def check(self, spec):
+        """It fits every grid."""
 
     def init(self, statistic, spec):
         scale, zero_point = self.observer.resolve(statistic, spec)
         return {"scale": scale} if zero_point is None else {"scale": scale, "zero_point": zero_point}
 
-    def scale(self, x, qparams, *, contract, spec, samples=1):
-        return jax.lax.stop_gradient((qparams["scale"], qparams.get("zero_point")))
+    def apply(self, x, qparams, fake_quantize, *, contract, spec, samples=1):
+        return fake_quantize(x, *jax.lax.stop_gradient((qparams["scale"], qparams.get("zero_point"))))

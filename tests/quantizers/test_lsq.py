@@ -1,5 +1,7 @@
 """Learned step size against the paper: Esser et al., "Learned Step Size Quantization", ICLR 2020."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,10 @@ import pytest
 
 from qresearch.core.fake_quantize import MARGIN, fake_quantize
 from qresearch.core.granularity import scale_shape
-from qresearch.core.spec import Granularity, QuantSpec, Range
+from qresearch.core.spec import Granularity, QuantSpec
+from qresearch.estimators.clipped_straight_through import ClippedStraightThrough
+from qresearch.grids.integer import Integer, Range, ZeroPoint
+from qresearch.grids.minifloat import MiniFloat
 from qresearch.observers.absmax import AbsMax
 from qresearch.observers.mean_magnitude import MeanMagnitude
 from qresearch.quantizers.lsq import LSQ, scale_gradient
@@ -28,7 +33,8 @@ def slopes(x, scale, spec, **options):
     """The derivative of every rounded value by the scale, as LSQ passes it on."""
 
     def rounded(scale, spec):
-        return fake_quantize(x, *LSQ(AbsMax()).scale(x, {"scale": scale}, contract=(0,), spec=spec, **options), spec)
+        rounding = functools.partial(fake_quantize, spec=spec, estimator=ClippedStraightThrough())
+        return LSQ(AbsMax()).apply(x, {"scale": scale}, rounding, contract=(0,), spec=spec, **options)
 
     x = jnp.asarray(x)
     return np.asarray(jax.jit(jax.jacrev(rounded))(scale, spec))
@@ -38,11 +44,9 @@ def slopes(x, scale, spec, **options):
 @pytest.mark.parametrize("s", [0.31, 0.8, 1.5])
 def test_gradient_against_equation_3(bits, signed, q_n, q_p, s):
     """Signed codes run from -2^(b-1) in the paper, which is the full range here."""
-    spec = QuantSpec(bits, signed=signed, range=Range.full)
-    on_a_bound = (np.abs(GRID / s - q_p) < 2 * MARGIN * (q_p + q_n)) | (
-        np.abs(GRID / s + q_n) < 2 * MARGIN * (q_p + q_n)
-    )
-    v = GRID[~on_a_bound]
+    spec = QuantSpec(Integer(bits, signed=signed, range=Range.full))
+    distance = np.minimum(np.abs(GRID / s - q_p), np.abs(GRID / s + q_n))
+    v = GRID[distance >= 2 * MARGIN * (q_p + q_n)]  # what lies on a bound has tests of its own
     found = slopes(v[:, None], np.full((1, 1), s, np.float32), spec).reshape(-1)
     expected = np.array([paper(value, s, q_n, q_p) for value in v]) / np.sqrt(v.size * q_p)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
@@ -55,7 +59,7 @@ def test_gradient_against_equation_3(bits, signed, q_n, q_p, s):
 )
 def test_the_factor_counts_the_elements_that_share_a_scale(granularity, block_size, sharing):
     """Section 2.2: g = 1 / sqrt(N_W Q_P)."""
-    spec = QuantSpec(3, granularity, block_size)
+    spec = QuantSpec(Integer(3), granularity, block_size)
     x = np.full((12, 4), 100.0, np.float32)  # all clipped: each element adds qmax
     scale = np.ones(scale_shape(x.shape, contract=(0,), spec=spec), np.float32)
     total = slopes(x, scale, spec).sum(axis=(0, 1))
@@ -64,26 +68,29 @@ def test_the_factor_counts_the_elements_that_share_a_scale(granularity, block_si
 
 def test_the_factor_of_an_input_counts_the_features_of_one_sample():
     """Section 2.2: for activations N is the number of features in the layer: the size of the batch does not count."""
-    x, spec = np.full((8, 5), 100.0, np.float32), QuantSpec(3)
+    x, spec = np.full((8, 5), 100.0, np.float32), QuantSpec(Integer(3))
     total = slopes(x, np.ones((1, 1), np.float32), spec, samples=8).sum()
     assert total == pytest.approx(8 * 5 * 3 / np.sqrt(5 * 3))
 
 
 def test_the_start_is_the_papers():
     """Section 2.1: 2 mean|v| / sqrt(Q_P)."""
-    x, spec = np.random.default_rng(0).normal(size=(30, 2)).astype(np.float32), QuantSpec(3, Granularity.channel)
-    observer = MeanMagnitude()
+    x = np.random.default_rng(0).normal(size=(30, 2)).astype(np.float32)
+    observer, spec = MeanMagnitude(), QuantSpec(Integer(3), Granularity.channel)
     qparams = LSQ(observer).init(observer.measure(jnp.asarray(x), contract=(0,), spec=spec), spec)
     np.testing.assert_allclose(qparams["scale"][0], 2 * np.abs(x).mean(axis=0) / np.sqrt(3), rtol=1e-6)
     assert set(qparams) == {"scale"}
 
 
-def test_an_affine_grid_is_refused():
-    spec = QuantSpec(3, symmetric=False)
-    with pytest.raises(
-        ValueError, match=r"^symmetric=false: LSQ learns a scale and no zero point; set symmetric=true or"
-    ):
-        LSQ(AbsMax()).init(AbsMax().measure(jnp.ones((4, 1)), contract=(0,), spec=spec), spec)
+@pytest.mark.parametrize("zero_point", [ZeroPoint.integer, ZeroPoint.float])
+def test_an_affine_grid_is_refused(zero_point):
+    with pytest.raises(ValueError, match=r"^zero_point: LSQ learns a scale and no zero point; use .*static"):
+        LSQ(AbsMax()).check(QuantSpec(Integer(3, zero_point)))
+
+
+def test_a_grid_of_unequal_steps_is_refused():
+    with pytest.raises(ValueError, match=r"^grid=e4m3fn: LSQ learns the step of a grid of equal steps, .*use .*static"):
+        LSQ(AbsMax()).check(QuantSpec(MiniFloat(4, 3)))
 
 
 def test_the_damping_keeps_the_value():
