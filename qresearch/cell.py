@@ -25,7 +25,7 @@ from qresearch.evaluation.size import float_bytes, quantized_bytes
 from qresearch.models.checkpoint import CheckpointError, load_checkpoint
 from qresearch.nn.calibrate import calibrate
 from qresearch.nn.geometry import Geometry, geometry
-from qresearch.nn.quantize_model import check_blocks, quantize_model
+from qresearch.nn.quantize_model import check_blocks, check_solvable, quantize_model
 from qresearch.nn.rules import Rule, assign
 from qresearch.passes.fold_batch_norm import fold_batch_norm
 from qresearch.store.baselines import BaselineStore
@@ -52,7 +52,8 @@ class Cell(NamedTuple):
         cfg = self.cfg
         recipe = build(cfg.optim) if cfg.method.name == Method.qat else None
         ptq = build(cfg.ptq) if cfg.method.name == Method.ptq else None
-        structure = jax.tree.structure((self.rules, recipe, ptq))
+        built = (self.rules, recipe, ptq)
+        structure = jax.tree.structure(built), [jax.numpy.shape(number) for number in jax.tree.leaves(built)]
         choices = (plain(cfg.method), plain(cfg.data), self.model, structure)
         return hashlib.sha256(repr(choices).encode()).hexdigest()[:8]
 
@@ -86,6 +87,8 @@ def prepare(cfg: DictConfig) -> Cell:
     if cfg.method.name != Method.float:
         rules = assign(list(layers), build_rules(cfg))
         check_blocks(rules, layers)
+        if cfg.method.name == Method.ptq:
+            check_solvable(rules, build(cfg.ptq))
     return Cell(cfg, model, data, normalise_for(data), rules, layers, weights)
 
 
@@ -163,7 +166,7 @@ def quantize(cell: Cell, float_model: nnx.Module) -> nnx.Module:
     batches = (cell.normalise(images[start : start + settings.batch_size]) for start in starts)
     statistics = calibrate(float_model, cell.rules, batches)
     ptq = build(cell.cfg.ptq) if cell.cfg.method.name == Method.ptq else None
-    return quantize_model(float_model, cell.rules, cell.layers, statistics, ptq=ptq)
+    return quantize_model(float_model, cell.rules, cell.layers, statistics, ptq=ptq, key=jax.random.key(cell.cfg.seed))
 
 
 def train(cell: Cell, model: nnx.Module, listen: Listen) -> Curves:

@@ -7,7 +7,9 @@ are errors before anything is computed.
 
 import dataclasses
 import enum
+import functools
 import hashlib
+import inspect
 import json
 import types
 import typing
@@ -20,11 +22,16 @@ import omegaconf
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from qresearch.core.spec import Granularity, QuantSpec, Range
+from qresearch.core.fake_quantize import fake_quantize
+from qresearch.core.rounding import Rounding
+from qresearch.core.spec import Granularity, QuantSpec, ScaleFormat, ScaleRule
 from qresearch.nn.rules import Assignment, Rule, check_act_granularity
 
 PACKAGED = Path(__file__).parent / "configs"
 CONFIG_FOLDER = PACKAGED if PACKAGED.is_dir() else Path(__file__).parent.parent / "configs"
+SIDES = ("weight", "act", "grad")
+PARTS = ("grid", "observer", "quantizer", "estimator")  # of a side: nodes with a `_target_`
+APART = ("observer", "bits")  # what a side says itself: a quantizer's observer, and the bits of a grid
 UNHASHED = ("tracker", "runs_dir")  # they change no number
 
 
@@ -56,26 +63,29 @@ class MethodConfig:
 
 @dataclasses.dataclass
 class TensorConfig:
-    """How a weight or an activation is quantized; bits=null keeps it float."""
+    """How a weight, an activation or a gradient is quantized; bits=null keeps it float."""
 
     bits: int | None = 8
+    grid: Any = MISSING
     granularity: Granularity = Granularity.tensor
-    block_size: int | None = None
-    symmetric: bool = True
-    signed: bool | None = True
-    range: Range = Range.narrow
+    block_size: Any = None  # an integer, or two of them
+    scale_format: ScaleFormat = ScaleFormat.float32
+    scale_rule: ScaleRule | None = None
+    rounding: Rounding = Rounding.half_even
     observer: Any = MISSING
     quantizer: Any = MISSING
+    estimator: Any = MISSING
 
 
 @dataclasses.dataclass
 class RuleConfig:
-    """Layers whose path matches; `weight` and `act` change keys of the run's `weight` and `act` for them."""
+    """Layers whose path matches; `weight`, `act` and `grad` change keys of the run's own for them."""
 
     match: str = MISSING
     float: bool = False
     weight: dict[str, Any] = dataclasses.field(default_factory=dict)
     act: dict[str, Any] = dataclasses.field(default_factory=dict)
+    grad: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
@@ -93,6 +103,7 @@ class RunConfig:
     method: MethodConfig = dataclasses.field(default_factory=MethodConfig)
     weight: TensorConfig = dataclasses.field(default_factory=TensorConfig)
     act: TensorConfig = dataclasses.field(default_factory=TensorConfig)
+    grad: TensorConfig = dataclasses.field(default_factory=TensorConfig)  # of the output of each layer
     rules: dict[str, RuleConfig] = dataclasses.field(default_factory=dict)
     ptq: Any = MISSING
     baseline: Any = MISSING  # the recipe of the float baseline
@@ -118,8 +129,8 @@ def check(cfg: DictConfig) -> DictConfig:
         raise ConfigError(f"{error.full_key}: {_first_line(error)}") from error
     for name in ("model", "data", "ptq", "baseline", "optim", "tracker"):
         cfg[name] = _typed(cfg[name], name)
-    for side in ("weight", "act"):
-        for part in ("observer", "quantizer"):
+    for side in SIDES:
+        for part in PARTS:
             cfg[side][part] = _typed(cfg[side][part], f"{side}.{part}")
     if cfg.calibration.images < 1 or cfg.calibration.batch_size < 1 or cfg.anatomy_images < 1:
         raise ConfigError("calibration.images, calibration.batch_size and anatomy_images must be at least 1.")
@@ -146,13 +157,13 @@ def build(node: DictConfig, **parts: Any) -> Any:
 
     Raises ConfigError with the object's own complaint about a value.
     """
-    cls = hydra.utils.get_class(node["_target_"])
+    target: Any = hydra.utils.get_object(node["_target_"])
     arguments = {key: value for key, value in plain(node).items() if key != "_target_"}
     try:
-        for field in dataclasses.fields(cls):
-            if isinstance(field.type, type) and issubclass(field.type, enum.Enum) and field.name in arguments:
-                arguments[field.name] = field.type(arguments[field.name])
-        return cls(**arguments, **parts)
+        for name, kind, _ in _parameters(node):
+            if isinstance(kind, type) and issubclass(kind, enum.Enum) and name in arguments:
+                arguments[name] = kind(arguments[name])
+        return target(**arguments, **parts)
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
@@ -166,9 +177,7 @@ def build_rules(cfg: DictConfig) -> list[Rule]:
     rules = []
     for name, rule in cfg.rules.items():
         try:
-            sides = {
-                side: None if rule.float else _assignment(cfg[side], rule[side], side) for side in ("weight", "act")
-            }
+            sides = {side: None if rule.float else _assignment(cfg[side], rule[side], side) for side in SIDES}
             rules.append(Rule(rule.match, **sides))
             check_act_granularity(rules)
         except (ValueError, omegaconf.errors.OmegaConfBaseException) as error:
@@ -182,51 +191,74 @@ def _assignment(config: DictConfig, changes: DictConfig, side: str) -> Assignmen
     merged: Any = OmegaConf.merge(OmegaConf.structured(TensorConfig), kept, changes)
     if merged.bits is None:
         return None
-    observer, quantizer = (_typed(merged[part], f"{side}.{part}") for part in ("observer", "quantizer"))
-    keys = [field.name for field in dataclasses.fields(QuantSpec)]
-    built = build(observer)
+    nodes = {part: _typed(merged[part], f"{side}.{part}") for part in PARTS}
+    choices = [field.name for field in dataclasses.fields(QuantSpec) if field.name != "grid"]
+    observer, estimator = build(nodes["observer"]), build(nodes["estimator"])
     try:
-        spec = QuantSpec(**{key: merged[key] for key in keys})
-        assignment = Assignment(spec, build(quantizer, observer=built))
+        scaling = {key: plain(merged)[key] for key in choices}
+        if isinstance(scaling["block_size"], list):
+            scaling["block_size"] = tuple(scaling["block_size"])
+        spec = QuantSpec(_grid(nodes["grid"], merged.bits), **scaling)
+        assignment = Assignment(spec, build(nodes["quantizer"], observer=observer), estimator)
         _rehearse(assignment)
     except ValueError as error:
         raise ConfigError(f"{side}.{error}") from error  # the message begins with the key
     return assignment
 
 
+def _grid(node: DictConfig, bits: int) -> Any:
+    """The grid of a side in its bits; a family of one width must have been asked for that width."""
+    if "bits" in (name for name, *_ in _parameters(node)):
+        return build(node, bits=bits)
+    grid = build(node)
+    if int(grid.bits) != bits:
+        raise ConfigError(f"bits={bits} is no width of the grid {grid.describe()}, which has {grid.bits}; set that.")
+    return grid
+
+
 def _rehearse(assignment: Assignment) -> None:
     """Trace the quantizer on a placeholder, so that a combination that cannot work says so now."""
     quantizer, closed = assignment.quantizer, assignment.spec.with_sign(True)
+    rows, columns = closed.block_size if isinstance(closed.block_size, tuple) else (closed.block_size or 1, 1)
 
-    def start(x):
+    def start(x, key):
         observed = quantizer.observer.measure(x, contract=(0,), spec=closed)
-        return quantizer.scale(x, quantizer.init(observed, closed), contract=(0,), spec=closed)
+        rounding = functools.partial(_fake_quantize, spec=closed, estimator=assignment.estimator, key=key)
+        return quantizer.apply(x, quantizer.init(observed, closed), rounding, contract=(0,), spec=closed)
 
-    jax.eval_shape(start, jax.ShapeDtypeStruct((closed.block_size or 1, 1), "float32"))
+    jax.eval_shape(start, jax.ShapeDtypeStruct((rows, columns), "float32"), jax.eval_shape(jax.random.key, 0))
+
+
+def _fake_quantize(x: Any, scale: Any, zero_point: Any, *, spec: QuantSpec, estimator: Any, key: Any) -> Any:
+    return fake_quantize(x, scale, zero_point, spec, estimator, key=key)
 
 
 def _typed(node: Any, key: str) -> DictConfig:
     """The node with the defaults of the dataclass that its `_target_` names, its keys and types checked."""
     if not isinstance(node, DictConfig) or "_target_" not in node:
         raise ConfigError(f"{key}={node!r} has no _target_; choose a file of the group configs/{key.split('.')[-1]}.")
-    cls = hydra.utils.get_class(node["_target_"])
     fields = [
-        (
-            field.name,
-            _config_type(field.type),
-            dataclasses.field(default=field.default if _is_plain(field.default) else MISSING),
-        )
-        for field in dataclasses.fields(cls)
-        if field.name != "observer"  # a quantizer's observer is a node of its own
+        (name, _config_type(kind), dataclasses.field(default=default if _is_plain(default) else MISSING))
+        for name, kind, default in _parameters(node)
+        if name not in APART
     ]
-    schema = OmegaConf.structured(dataclasses.make_dataclass(cls.__name__, [("_target_", str, MISSING), *fields]))
+    name = node["_target_"].rsplit(".", 1)[-1]
+    schema = OmegaConf.structured(dataclasses.make_dataclass(name, [("_target_", str, MISSING), *fields]))
     try:
         return DictConfig(plain(OmegaConf.merge(schema, node)))
     except omegaconf.errors.ConfigKeyError as error:
-        keys = [name for name, *_ in fields]
-        raise ConfigError(f"{key}: {_first_line(error)}; {cls.__name__} has the keys {keys}.") from error
+        keys = [field for field, *_ in fields]
+        raise ConfigError(f"{key}: {_first_line(error)}; {name} has the keys {keys}.") from error
     except omegaconf.errors.ValidationError as error:
         raise ConfigError(f"{key}.{error.full_key}: {_first_line(error)}.") from error
+
+
+def _parameters(node: DictConfig) -> list[tuple[str, Any, Any]]:
+    """(name, type, default) of all that the target of a node takes: a dataclass, or a function that makes one."""
+    target = hydra.utils.get_object(node["_target_"])
+    if dataclasses.is_dataclass(target):
+        return [(field.name, field.type, field.default) for field in dataclasses.fields(target)]
+    return [(p.name, p.annotation, p.default) for p in inspect.signature(target).parameters.values()]
 
 
 def _first_line(error: Exception) -> str:

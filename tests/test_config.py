@@ -8,17 +8,9 @@ import pytest
 from hydra.errors import ConfigCompositionException
 from jaxtyping import Array, Float
 
-from qresearch.config import (
-    CONFIG_FOLDER,
-    ConfigError,
-    _config_type,
-    build,
-    build_rules,
-    check,
-    config_hash,
-    plain,
-)
-from qresearch.core.spec import Granularity, Range
+from qresearch.config import CONFIG_FOLDER, ConfigError, _config_type, build, build_rules, check, config_hash, plain
+from qresearch.core.spec import Granularity, QuantSpec
+from qresearch.grids.integer import Integer, Range, ZeroPoint
 from qresearch.models.cnn import CNN
 from qresearch.nn.rules import assign
 from qresearch.observers.mse import MSE
@@ -43,7 +35,7 @@ def specs(*overrides):
 
 
 def bits(*overrides):
-    return {path: tuple(spec and spec.bits for spec in pair) for path, pair in specs(*overrides).items()}
+    return {path: tuple(spec and spec.grid.bits for spec in pair) for path, pair in specs(*overrides).items()}
 
 
 @pytest.mark.parametrize(
@@ -53,9 +45,9 @@ def bits(*overrides):
         ("seed=1.5", "1.5", "Integer"),
         ("weight.bits=foo", "foo", "Integer"),
         ("weight.bits=4.5", "4.5", "Integer"),
-        ("weight.symmetric=maybe", "maybe", "bool"),
         ("weight.granularity=row", "row", r"tensor, channel, block"),
-        ("act.range=wide", "wide", r"narrow, full, half_step"),
+        ("act.scale_format=float13", "float13", r"float32, bfloat16, power_of_two, e8m0, e4m3"),
+        ("grad.rounding=up", "up", r"half_even, half_away, floor, ceil, stochastic"),
         ("method.name=qat2", "qat2", r"float, ptq, qat"),
         ("method.batch_norm=drop", "drop", r"fold, freeze, train"),
         ("calibration.images=many", "many", "Integer"),
@@ -75,6 +67,10 @@ def test_wrong_types_and_choices_fail_in_composition(override, value, rule):
         ("model.width=8.5", r"^model\b.*'8.5'.*Integer"),
         ("data.flip=maybe", r"^data\b.*'maybe'.*bool"),
         ("baseline.learning_rate=fast", r"^baseline\b.*'fast'.*Float"),
+        ("weight.grid.signed=maybe", r"^weight\.grid\b.*'maybe'.*bool"),
+        ("weight.grid.zero_point=maybe", r"^weight\.grid\b.*'maybe'.*\[none, integer, float\]"),
+        ("act.grid.range=wide", r"^act\.grid\b.*'wide'.*\[narrow, full, half_step\]"),
+        ("+weight.grid.bits=4", r"^weight\.grid\b.*'bits'"),  # `weight.bits` says it
         ("optim.schedule=linear", r"^optim\b.*'linear'.*\[constant, cosine, steps\]"),
         ("+model.depth=3", r"^model\b.*'depth'(.|\n)*CNN has the keys \['width', 'weights'\]"),
         ("+optim.epoch=3", r"^optim\b.*'epoch'(.|\n)*'epochs'"),
@@ -140,8 +136,8 @@ def test_plain_is_json_and_resolved():
 
 def test_default_specs():
     for weight, act in specs().values():
-        assert (weight.bits, weight.granularity, weight.range) == (8, Granularity.channel, Range.narrow)
-        assert (act.bits, act.granularity, act.range, act.signed) == (8, Granularity.tensor, Range.full, None)
+        assert weight == QuantSpec(Integer(8, ZeroPoint.none, None, Range.full), Granularity.channel)
+        assert act == QuantSpec(Integer(8, ZeroPoint.none, None, Range.full), Granularity.tensor)
 
 
 def test_null_bits_are_float():
@@ -157,9 +153,8 @@ def test_bits_by_interpolation():
 def test_rules_change_keys_of_their_layers():
     kept = {"conv1": (8, 8), "conv2": (3, 2), "linear": (8, 8)}
     assert bits("rules=ends_8bit", "weight.bits=3", "act.bits=2") == kept
-    assert bits("weight.bits=3", "+rules.every.weight.bits=6", "+rules.every.act.bits=null") == dict.fromkeys(
-        LAYERS, (6, None)
-    )
+    everywhere = bits("weight.bits=3", "+rules.every.weight.bits=6", "+rules.every.act.bits=null")
+    assert everywhere == dict.fromkeys(LAYERS, (6, None))
     found = specs("rules=ends_8bit", "weight.bits=3", "+rules.ends.weight.granularity=tensor")
     assert [found[path][0].granularity for path in LAYERS] == ["tensor", "channel", "tensor"]
     assert bits("rules=ends_8bit", "rules.ends.float=true")["conv1"] == (None, None)
@@ -191,7 +186,7 @@ def test_a_rule_with_an_unknown_key_is_an_error():
 def test_a_rule_can_be_added_on_the_command_line():
     rules = build_rules(compose("rules.every.match=conv1", "+rules={rest:{match:'.*',float:true}}"))
     assert [rule.match for rule in rules] == ["conv1", ".*"]
-    assert rules[0].weight.spec.bits == 8 and rules[1].weight is None
+    assert rules[0].weight.spec.grid.bits == 8 and rules[1].weight is None
 
 
 def test_build_makes_what_the_node_says():

@@ -9,6 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "qresearch"
 FLOORS = {
     "core": 0,
+    "grids": 1,
     "estimators": 1,
     "observers": 1,
     "quantizers": 2,
@@ -26,6 +27,7 @@ FLOORS = {
     "compilation": 5,
     "config": 6,
     "reports": 6,
+    "methods": 7,
     "cell": 7,
     "run": 8,
     "cli": 9,

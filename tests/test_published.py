@@ -68,6 +68,6 @@ def test_weights_and_activations(overrides, least, record_of):
     record = record_of("experiment=ptq_cifar10", *overrides)
     print(f"top-1 {record['metrics']['top1']:.2f}")
     assert record["metrics"]["top1"] >= least
-    signs = {row["layer"]: row["signed"] for row in record["audit"] if row["tensor"] == "input"}
+    signs = {row["layer"]: row["grid"].startswith("int") for row in record["audit"] if row["tensor"] == "input"}
     assert signs.pop("conv1") and not any(signs.values())  # the image has two signs, the output of a ReLU one
     assert len(signs) == 19

@@ -57,7 +57,7 @@ def test_a_method_is_one_file_and_one_yaml(tmp_path, monkeypatch):
     assert {row["observer"] for row in outcome.audit if row["tensor"] == "input"} == {"Sigmas"}
 
     observer = sys.modules["sigmas"].Sigmas(2.5)
-    spec = prepare(cfg).rules["layers.0"].weight.spec
+    spec = prepare(cfg).rules["layers.0"].weight.spec.with_sign(True)
     x = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32)
     scale, _ = observer.resolve(observer.measure(jnp.asarray(x), contract=(0,), spec=spec), spec)
     np.testing.assert_allclose(scale[0], 2.5 * np.sqrt(np.mean(x**2, axis=0)) / 127, rtol=1e-5)

@@ -32,7 +32,13 @@ RUNS = {
     "weights": ["weight.bits=3", "act.bits=null"],
     "static": ["weight.bits=4", "act.bits=4"],
     "sibling": ["weight.bits=3", "act.bits=6"],
-    "dynamic": ["weight.bits=4", "act.bits=4", "quantizer@act.quantizer=dynamic", "method.batch_norm=freeze"],
+    "dynamic": [
+        "weight.bits=4",
+        "weight.grid.range=narrow",
+        "act.bits=4",
+        "quantizer@act.quantizer=dynamic",
+        "method.batch_norm=freeze",
+    ],
     "lsq": ["method=qat", "weight.bits=4", "act.bits=4"],
     "lsq sibling": ["method=qat", "weight.bits=2", "act.bits=3", "optim.learning_rate=0.02"],
     "ste": ["method=qat", "weight.bits=4", "act.bits=4", *STE],
@@ -84,7 +90,7 @@ def folded(records, folder):
 
 
 def rounded(kernel, bits):
-    """Codes and scale of a kernel: symmetric, narrow range, one scale for each output channel."""
+    """Codes and scale of a kernel: symmetric, one scale for each output channel, the largest value on the last code."""
     axes = tuple(range(1, kernel.ndim))
     scale = np.max(np.abs(kernel), axis=axes, keepdims=True) / np.float32(2 ** (bits - 1) - 1)
     return np.round(kernel / scale), scale
@@ -186,7 +192,7 @@ def test_rounded_weights_give_the_accuracy_of_a_numpy_network(records, folded, l
         assert row["bias"] == pytest.approx(error.mean(), rel=1e-3, abs=1e-8)
         assert row["mse_uniform"] == pytest.approx(np.mean(scale**2) / 12, rel=1e-5)
         assert row["mse_clip"] == pytest.approx(0, abs=1e-12)
-        assert (row["codes_used"], row["codes"]) == (len(np.unique(codes)), 7)
+        assert (row["codes_used"], row["codes"]) == (len(np.unique(codes)), 8)
 
 
 def test_static_activations_give_the_accuracy_of_a_numpy_network(records, folded, labelled):
@@ -288,7 +294,7 @@ def test_anatomy_is_complete_and_adds_up(name, records):
         if row["tensor"] != "output":
             assert row["mse"] == pytest.approx(row["mse_clip"] + row["mse_round"], rel=1e-4)
             spec = records[name]["config"]["weight" if row["tensor"] == "weight" else "act"]
-            assert row["codes"] == 2 ** spec["bits"] - (spec["range"] == "narrow")
+            assert row["codes"] == 2 ** spec["bits"] - (spec["grid"]["range"] == "narrow")
             assert 2 <= row["codes_used"] <= row["codes"]
     metrics = records[name]["metrics"]
     for tensor in tensors:
@@ -328,11 +334,14 @@ def test_audit_says_what_each_layer_is(name, records, folder):
     for (_, tensor), row in rows.items():
         assert row["bits"] == (weight if tensor == "weight" else act)["bits"]
         if row["bits"] is not None:
-            assert row["signed"] == (tensor == "weight")  # no pixel and no output of a ReLU is below zero
+            # No pixel and no output of a ReLU is below zero.
+            assert row["grid"].split()[0] == f"{'int' if tensor == 'weight' else 'uint'}{row['bits']}"
+            assert (row["scale"], row["rounding"]) == ("float32", "half_even")
     assert rows["conv2", "weight"]["granularity"] == "channel"
-    assert rows["conv2", "weight"]["range"] == ("full" if name in ("lsq", "lsq sibling", "again", "ste") else "narrow")
+    assert rows["conv2", "weight"]["grid"] == f"int{weight['bits']}{' narrow' if name == 'dynamic' else ''}"
     kind = {"lsq": "LSQ", "lsq sibling": "LSQ", "again": "LSQ", "ste": "Dynamic"}.get(name, "Static")
     assert rows["conv2", "weight"]["quantizer"] == kind
+    assert rows["conv2", "weight"]["estimator"] == "ClippedStraightThrough"
     text = (folder / name / "audit.txt").read_text()
     assert all(layer in text for layer in LAYERS) and "stays float" in text
 

@@ -9,7 +9,8 @@ less the quantized one's, so it holds all error made up to there.
 
 The error splits without a cross term, since a clipped value lies on the grid: mse = mse_clip + mse_round,
 with E_clip = x - clip(x) and E_round = clip(x) - Q(x). `mse_uniform` is what rounding costs if its error is
-uniform over a step (Bennett, "Spectra of quantized signals", Bell System Technical Journal 27, 1948).
+uniform over a step (Bennett, "Spectra of quantized signals", Bell System Technical Journal 27, 1948); grids of
+unequal steps have none.
 """
 
 from collections.abc import Mapping
@@ -20,11 +21,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from qresearch.core.fake_quantize import codes_of
 from qresearch.core.granularity import broadcast_groups
 from qresearch.core.program import program
 from qresearch.core.pytree import pytree_dataclass
-from qresearch.core.spec import LARGEST_BITS
+from qresearch.core.qtensor import dequantize
+from qresearch.grids.integer import LARGEST_BITS
 from qresearch.nn.fake_quant import FakeQuant, TensorQuantizer
 from qresearch.nn.geometry import Geometry
 from qresearch.nn.observe import watch_layers
@@ -81,7 +82,8 @@ def measure_errors(axes, float_graph, float_state, graph, state, x, trained):
             errors["weight"] = _tensor_error(rhs if trained else float_rhs, rhs, occupant.weight, rhs_axes)
         if occupant.act is not None:
             errors["input"] = _tensor_error(lhs, lhs, occupant.act, lhs_axes)
-        errors["output"] = _error(float_out, out)
+        if out.size:  # not an embedding
+            errors["output"] = _error(float_out, out)
         return errors
 
     return {path: measure(path, *contract) for path, *contract in axes}
@@ -89,20 +91,21 @@ def measure_errors(axes, float_graph, float_state, graph, state, x, trained):
 
 def _tensor_error(reference, x, quantizer: TensorQuantizer, contract):
     """All numbers of `reference` - Q(x); `x` differs from `reference` where a layer algorithm has moved it."""
-    scale, zero_point = quantizer.scale(x, contract)
-    qmin, qmax = quantizer.spec.qmin, quantizer.spec.qmax
-    offset = jnp.zeros_like(scale) if zero_point is None else zero_point
-    low, high = (broadcast_groups((bound - offset) * scale, x.shape) for bound in (qmin, qmax))
-    rounded = quantizer(x, contract)
-    clipped = jnp.clip(reference, low, high)
-    _, codes = codes_of(x, scale, zero_point, qmin, qmax)
-    used = jnp.zeros(2**LARGEST_BITS, jnp.int32).at[(codes - qmin).astype(jnp.int32)].set(1)
-    return _error(reference, rounded) | {
-        "mse_clip": jnp.mean((reference - clipped) ** 2),
+    values, *_ = quantizer.rounding(x, contract)
+    q = quantizer.quantize(x, contract)
+    grid, scale = q.spec.grid, q.scale  # the scale as its format holds it
+    offset = jnp.zeros_like(scale) if q.zero_point is None else q.zero_point
+    low, high = (broadcast_groups((bound - offset) * scale, x.shape) for bound in (grid.low, grid.high))
+    # Clipping and rounding are told apart where they take place: a quantizer that transforms has moved the values.
+    before = values if quantizer.quantizer.transforms else reference
+    clipped, rounded = jnp.clip(before, low, high), dequantize(q)
+    used = jnp.zeros(2**LARGEST_BITS, jnp.int32).at[q.codes.astype(jnp.int32) & (2**LARGEST_BITS - 1)].set(1)
+    return _error(reference, quantizer(x, contract)) | {
+        "mse_clip": jnp.mean((before - clipped) ** 2),
         "mse_round": jnp.mean((clipped - rounded) ** 2),
-        "mse_uniform": jnp.mean(scale**2) / 12,
+        "mse_uniform": jnp.mean(scale**2) / 12 if grid.uniform else jnp.float32(jnp.nan),
         "codes_used": jnp.sum(used),
-        "codes": (qmax - qmin + 1).astype(jnp.int32),
+        "codes": jnp.asarray(grid.count, jnp.int32),
     }
 
 

@@ -6,7 +6,7 @@
 Energy is an estimate from the 45 nm table of M. Horowitz, "Computing's Energy Problem (and what we can do
 about it)", ISSCC 2014: arithmetic plus one DRAM access for every byte moved. The table has 8-bit and 32-bit
 integers only; between them, the energy of a multiplication is scaled by the product of the two widths, as the
-area of an array multiplier is. A layer with one float side multiplies in float32.
+area of an array multiplier is. A layer with a float side, or with a grid of unequal steps, multiplies in float32.
 """
 
 import math
@@ -47,7 +47,7 @@ def _cost(occupant, g: Geometry) -> LayerCost:
     weight_bits, act_bits = _bits(weight), _bits(act)
     moved = weight_bytes(weight, g.rhs_shape, g.rhs_axes)
     moved += math.prod(g.lhs_shape) * act_bits / 8 + math.prod(g.out_shape) * FLOAT_BITS / 8
-    if weight is None or act is None:
+    if not (_is_integer(weight) and _is_integer(act)):
         mac_energy = FLOAT_MULTIPLY + FLOAT_ADD
     else:
         mac_energy = INT8_MULTIPLY * weight_bits * act_bits / 64 + INT32_ADD
@@ -55,4 +55,8 @@ def _cost(occupant, g: Geometry) -> LayerCost:
 
 
 def _bits(quantizer: TensorQuantizer | None) -> int:
-    return FLOAT_BITS if quantizer is None else int(quantizer.spec.bits)
+    return FLOAT_BITS if quantizer is None else int(quantizer.spec.grid.bits)
+
+
+def _is_integer(quantizer: TensorQuantizer | None) -> bool:
+    return quantizer is not None and quantizer.spec.grid.uniform

@@ -1,6 +1,7 @@
 """How many bytes a model takes, everything counted: codes, scales, zero points, and what stays float.
 
-Codes are packed: n codes of b bits take ceil(n * b / 8) bytes. A scale takes 4 bytes, a zero point b bits.
+Codes are packed: n codes of b bits take ceil(n * b / 8) bytes. A scale takes the bytes of its format, an integer
+zero point b bits and any other 4 bytes. Levels that were fitted to a tensor take 4 bytes each.
 The scale of an input is counted where it is stored; one that is computed at run time takes none.
 """
 
@@ -11,6 +12,7 @@ import jax
 from flax import nnx
 
 from qresearch.core.granularity import scale_shape
+from qresearch.core.scale import scale_bytes
 from qresearch.nn.fake_quant import FakeQuant, TensorQuantizer
 from qresearch.nn.geometry import Geometry
 from qresearch.nn.slots import slots
@@ -48,8 +50,13 @@ def _act_bytes(quantizer: TensorQuantizer | None) -> int:
 
 
 def _scale_bytes(scales: int, quantizer: TensorQuantizer) -> int:
-    return FLOAT_BYTES * scales + (0 if quantizer.spec.symmetric else _packed(scales, quantizer))
+    spec = quantizer.spec
+    zero_points = 0
+    if not spec.grid.symmetric:
+        zero_points = _packed(scales, quantizer) if spec.grid.zero_point == "integer" else FLOAT_BYTES * scales
+    fitted = FLOAT_BYTES * sum(param.size for name, param in quantizer.qparams.items() if name == "levels")
+    return scale_bytes(scales, spec) + zero_points + fitted
 
 
 def _packed(elements: int, quantizer: TensorQuantizer) -> int:
-    return -(-elements * int(quantizer.spec.bits) // 8)
+    return -(-elements * int(quantizer.spec.grid.bits) // 8)

@@ -12,6 +12,7 @@ from qresearch.core.program import program
 from qresearch.core.pytree import leaf, pytree_dataclass
 from qresearch.nn.observe import watch_layers
 from qresearch.nn.rules import Assignment, Rule
+from qresearch.nn.slots import slots
 
 
 class ActStatistic(NamedTuple):
@@ -42,7 +43,9 @@ def calibrate(
     `eval()` first. Order and number of batches do not matter, up to the rounding of sums where an observer
     adds floats.
     """
-    watches = {path: _Measure(rule.act) for path, rule in rules.items() if rule.act is not None}
+    places = slots(model)
+    acts = {path: rule.act for path, rule in rules.items() if not places[path].is_embedding}  # that one's are indices
+    watches = {path: _Measure(act) for path, act in acts.items() if act is not None}
     if not watches:
         return {}
     graphdef, state = nnx.split(model)

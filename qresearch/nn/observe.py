@@ -6,11 +6,12 @@ It changes nothing of what the layer computes. What it sows exists only inside `
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from qresearch.nn.fake_quant import FakeQuant, dimension_numbers
-from qresearch.nn.slots import OPERATORS, contracted_axes, slots
+from qresearch.nn.slots import EMBEDDING, OPERATORS, contracted_axes, slots
 
 
 class Seen(nnx.Variable):
@@ -39,12 +40,19 @@ class Observe(nnx.Module):
         self.inner = nnx.data(inner)
         self.watch = nnx.data(watch)
 
-    def __call__(self, lhs: Any, rhs: Any, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, lhs: Any, *args: Any, **kwargs: Any) -> Any:
         operator = OPERATORS[self.attribute] if self.inner is None else self.inner
-        out = operator(lhs, rhs, *args, **kwargs)
+        out = operator(lhs, *args, **kwargs)
+        if self.attribute == EMBEDDING:  # a table alone: nothing comes in, and what is looked up is not known here
+            nothing = jnp.zeros((0,))
+            self.sow(Seen, "seen", self.watch(nothing, lhs[-1], nothing, (), (1,)))
+        else:
+            self._see(out, lhs, *args, **kwargs)
+        return out
+
+    def _see(self, out: Any, lhs: Any, rhs: Any, *args: Any, **kwargs: Any) -> None:
         axes = contracted_axes(self.attribute, lhs.ndim, dimension_numbers(self.attribute, args, kwargs))
         self.sow(Seen, "seen", self.watch(lhs, rhs, out, *axes))
-        return out
 
 
 def watch_layers(model: nnx.Module, watches: Mapping[str, Watch], x: Float[Array, "..."]) -> tuple[Any, dict[str, Any]]:

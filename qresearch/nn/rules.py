@@ -4,17 +4,28 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from qresearch.core.estimator import Estimator
 from qresearch.core.pytree import leaf, pytree_dataclass
 from qresearch.core.spec import QuantSpec
+from qresearch.estimators.clipped_straight_through import ClippedStraightThrough
 from qresearch.quantizers.quantizer import Quantizer
 
 
 @pytree_dataclass
 class Assignment:
-    """What is done to one tensor: a grid and the rule for its scale."""
+    """What is done to one tensor: a grid, the rule for its scale, and the derivative of its rounding.
+
+    Raises ValueError for a quantizer, an observer or an estimator whose assumptions do not hold for the grid.
+    """
 
     spec: QuantSpec = leaf()
     quantizer: Quantizer = leaf()
+    estimator: Estimator = leaf(ClippedStraightThrough())
+
+    def __post_init__(self):
+        closed = self.spec.with_sign(True)
+        for part in (self.quantizer, self.quantizer.observer, self.estimator):
+            part.check(closed)
 
 
 @pytree_dataclass
@@ -24,12 +35,18 @@ class Rule:
     match: str
     weight: Assignment | None = leaf(None)
     act: Assignment | None = leaf(None)
+    grad: Assignment | None = leaf(None)  # of the layer's output
 
     def __post_init__(self):
         try:
             re.compile(self.match)
         except re.error as error:
             raise ValueError(f"match={self.match!r} is not a regular expression: {error}.") from error
+        if self.grad is not None and self.grad.quantizer.stored:
+            raise ValueError(
+                f"grad.quantizer={type(self.grad.quantizer).__name__}: a gradient is not seen by calibration; "
+                "use quantizer@grad.quantizer=dynamic."
+            )
 
 
 def assign(paths: Sequence[str], rules: Sequence[Rule]) -> dict[str, Any]:

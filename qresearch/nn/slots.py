@@ -2,14 +2,23 @@
 
 Whatever stands in a slot is called in place of that function, so quantization enters a model without a second
 model zoo: parameters keep their paths and float checkpoints load unchanged.
+
+An `nnx.Embed` multiplies nothing; its slot is `promote_dtype`, the function through which its table passes. A row is
+what one token takes, so the features count as contracted: granularity=channel gives a scale for each row.
 """
 
 from typing import Any, NamedTuple
 
 import jax
 from flax import nnx
+from flax.nnx.nn.dtypes import promote_dtype
 
-OPERATORS = {"dot_general": jax.lax.dot_general, "conv_general_dilated": jax.lax.conv_general_dilated}
+EMBEDDING = "promote_dtype"
+OPERATORS = {
+    "dot_general": jax.lax.dot_general,
+    "conv_general_dilated": jax.lax.conv_general_dilated,
+    EMBEDDING: promote_dtype,
+}
 
 
 class Slot(NamedTuple):
@@ -17,6 +26,19 @@ class Slot(NamedTuple):
 
     layer: Any
     attribute: str
+
+    @property
+    def is_embedding(self) -> bool:
+        return self.attribute == EMBEDDING
+
+    @property
+    def parameter(self) -> str:
+        """The name of the weight that passes through the slot."""
+        return "embedding" if self.is_embedding else "kernel"
+
+    @property
+    def weight(self) -> nnx.Variable:
+        return getattr(self.layer, self.parameter)
 
     @property
     def occupant(self) -> Any:
@@ -36,7 +58,8 @@ def slots(model: nnx.Module) -> dict[str, Slot]:
     """
     found = {}
     for path, module in nnx.iter_modules(model):
-        attribute = next((name for name in OPERATORS if hasattr(module, name)), None)  # None stands for the default
+        operators = (EMBEDDING,) if isinstance(module, nnx.Embed) else ("dot_general", "conv_general_dilated")
+        attribute = next((name for name in operators if hasattr(module, name)), None)  # None stands for the default
         if attribute is None:
             continue
         name = ".".join(str(part) for part in path)
@@ -55,6 +78,8 @@ def contracted_axes(attribute: str, lhs_rank: int, dimension_numbers: Any) -> tu
     A convolution sums its input over a window that moves, so all spatial axes of the input count as
     contracted: one scale serves a whole sample. A batch axis of `dot_general` stays apart on both sides.
     """
+    if attribute == EMBEDDING:
+        return (), (1,)
     if attribute == "dot_general":
         (lhs, rhs), _ = dimension_numbers
         return tuple(lhs), tuple(rhs)

@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-COLUMNS = ("layer", "tensor", "bits", "granularity", "range", "codes", "quantizer", "observer")
+COLUMNS = ("layer", "tensor", "grid", "granularity", "scale", "rounding", "quantizer", "observer", "estimator")
 
 
 def audit_table(rows: list[dict[str, Any]], float_tensors: dict[str, int]) -> str:
@@ -18,10 +18,8 @@ def audit_table(rows: list[dict[str, Any]], float_tensors: dict[str, int]) -> st
         if row["bits"] is None:
             table.add_row(row["layer"], row["tensor"], "float")
             continue
-        codes = ("signed" if row["signed"] else "unsigned") + ("" if row["symmetric"] else " affine")
-        cells = (row["bits"], row["granularity"], row["range"], codes, row["quantizer"], row["observer"])
-        table.add_row(row["layer"], row["tensor"], *(str(cell) for cell in cells))
-    printer = Console(width=120, force_terminal=False)
+        table.add_row(*(str(row[column]) for column in COLUMNS))
+    printer = Console(width=160, force_terminal=False)
     with printer.capture() as capture:
         printer.print(table)
     lines = [line.rstrip() for line in capture.get().splitlines()]

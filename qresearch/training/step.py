@@ -10,6 +10,7 @@ from flax import nnx
 
 from qresearch.core.program import program
 from qresearch.core.pytree import leaf, pytree_dataclass
+from qresearch.nn.clock import set_clock
 from qresearch.nn.fake_quant import QParam
 from qresearch.training.augment import Augment
 from qresearch.training.optimizer import Recipe
@@ -52,11 +53,15 @@ def start_training(recipe, weights, qparams):
 def step(graphdef, state: TrainState, problem: Problem, index, number):
     """One update; returns the new state and the metrics of the batch that `index` names."""
     images = problem.normalise(problem.images[index])
-    images = problem.augment(images, key=jax.random.fold_in(problem.key, number))
+    key = jax.random.fold_in(problem.key, number)
+    images = problem.augment(images, key=key)
     labels = problem.labels[index]
 
     def loss_of(trained):
         model = nnx.merge(graphdef, *trained, state.rest, copy=True)  # batch statistics are written inside the gradient
+        set_clock(
+            model, progress=number / problem.total_steps, key=jax.random.fold_in(key, 2)
+        )  # 0, 1: the augmentation's
         logits = model(images)
         loss = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
         return loss, (logits, split_model(model)[3])

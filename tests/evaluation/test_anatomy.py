@@ -10,6 +10,7 @@ from flax import nnx
 
 from qresearch.core.spec import Granularity, QuantSpec
 from qresearch.evaluation.anatomy import anatomy
+from qresearch.grids.integer import Integer, Range, ZeroPoint
 from qresearch.nn.calibrate import calibrate
 from qresearch.nn.geometry import geometry
 from qresearch.nn.quantize_model import quantize_model
@@ -35,8 +36,8 @@ class Net(nnx.Module):
 NET, RNG = nnx.eval_shape(Net), np.random.default_rng(1)
 nnx.update(NET, jax.tree.map(lambda leaf: jnp.asarray(RNG.normal(size=leaf.shape), leaf.dtype), nnx.state(NET)))
 LAYERS = geometry(NET, (6, 4))
-WEIGHT = Assignment(QuantSpec(3, Granularity.channel), Static(Percentile(80.0)))  # clips
-ACT = Assignment(QuantSpec(4, symmetric=False, signed=False), Static(MinMax()))
+WEIGHT = Assignment(QuantSpec(Integer(3, range=Range.narrow), Granularity.channel), Static(Percentile(80.0)))  # clips
+ACT = Assignment(QuantSpec(Integer(4, zero_point=ZeroPoint.integer, signed=False)), Static(MinMax()))
 
 
 def quantized(rules, **options):
@@ -64,9 +65,9 @@ def compare(x, rounded):
 def tensor_by_loops(x, quantizer, qmin, qmax):
     """(all numbers of one tensor, the tensor rounded)"""
     scale = np.asarray(quantizer.qparams["scale"][...], np.float64)
-    zero = (
-        np.asarray(quantizer.qparams["zero_point"][...], np.float64) if "zero_point" in quantizer.qparams else 0 * scale
-    )
+    zero = 0 * scale
+    if "zero_point" in quantizer.qparams:
+        zero = np.asarray(quantizer.qparams["zero_point"][...], np.float64)
     rounded, clipped, codes = np.empty(x.shape), np.empty(x.shape), set()
     for index in np.ndindex(x.shape):
         group = tuple(0 if size == 1 else i for i, size in zip(index, scale.shape, strict=True))
@@ -119,7 +120,8 @@ def test_an_error_of_nothing_has_no_signal_to_noise_ratio():
     """Infinity is no JSON."""
     on_grid = nnx.clone(NET)
     on_grid.first.kernel[...] = jnp.arange(-7, 13, dtype=jnp.float32).reshape(4, 5).clip(-7, 7) / 8  # the scale is 1/8
-    rules = assign(list(LAYERS), [Rule("first", weight=Assignment(QuantSpec(4), Static(AbsMax()))), Rule("second")])
+    weight = Assignment(QuantSpec(Integer(4)), Static(AbsMax()))
+    rules = assign(list(LAYERS), [Rule("first", weight=weight), Rule("second")])
     rows = anatomy(on_grid, quantize_model(on_grid, rules, LAYERS, {}), LAYERS, jnp.asarray(X), trained=False)
     assert len(rows) == 2
     for row in rows:
@@ -140,8 +142,8 @@ def test_rows_are_in_the_order_of_the_layers_and_what_stays_float_has_none():
     net = nnx.eval_shape(Deep)
     nnx.update(net, jax.tree.map(lambda leaf: jnp.asarray(RNG.normal(size=leaf.shape), leaf.dtype), nnx.state(net)))
     layers = geometry(net, (1, 2))
-    act = Assignment(QuantSpec(8), Dynamic(AbsMax()))
-    weight = Assignment(QuantSpec(8), Static(AbsMax()))
+    act = Assignment(QuantSpec(Integer(8)), Dynamic(AbsMax()))
+    weight = Assignment(QuantSpec(Integer(8)), Static(AbsMax()))
     rules = assign(list(layers), [Rule(r"layers\.2", weight=weight), Rule(r"layers\.10", act=act), Rule(".*")])
     x = jnp.asarray(X[:1, :2])
     rows = anatomy(net, quantize_model(net, rules, layers, calibrate(net, rules, [x])), layers, x, trained=False)
@@ -152,7 +154,8 @@ def test_rows_are_in_the_order_of_the_layers_and_what_stays_float_has_none():
 
 def test_a_fine_grid_has_the_error_of_uniform_noise():
     """Bennett 1948: step^2 / 12; at 8 bits it holds to a few percent."""
-    model = quantized([Rule("first", act=Assignment(QuantSpec(8), Static(AbsMax()))), Rule("second")])
+    act = Assignment(QuantSpec(Integer(8, range=Range.narrow)), Static(AbsMax()))
+    model = quantized([Rule("first", act=act), Rule("second")])
     x = jnp.asarray(np.random.default_rng(1).uniform(-1, 1, size=(2000, 4)) * np.abs(X[:4]).max(), jnp.float32)
     (row,) = (row for row in anatomy(NET, model, LAYERS, x, trained=False) if row["tensor"] == "input")
     assert row["mse"] == pytest.approx(row["mse_uniform"], rel=0.05) and row["mse_clip"] < 1e-9

@@ -10,6 +10,7 @@ from qresearch.core.spec import Granularity, QuantSpec
 from qresearch.evaluation.audit import audit, float_tensors
 from qresearch.evaluation.cost import layer_costs
 from qresearch.evaluation.size import float_bytes, quantized_bytes
+from qresearch.grids.integer import Integer, ZeroPoint
 from qresearch.nn.calibrate import calibrate
 from qresearch.nn.fake_quant import FakeQuant, TensorQuantizer
 from qresearch.nn.geometry import geometry
@@ -49,7 +50,7 @@ def filled(*rules):
     model = nnx.clone(NET)
     for path, rule in assign(list(LAYERS), rules).items():
         sides = [
-            side and TensorQuantizer(side.spec, side.quantizer, {}, is_act=side is rule.act)
+            side and TensorQuantizer(side.spec, side.quantizer, side.estimator, {}, is_act=side is rule.act)
             for side in (rule.weight, rule.act)
         ]
         slot = slots(model)[path]
@@ -62,9 +63,12 @@ def quantized(*rules):
     return quantize_model(NET, rules, LAYERS, calibrate(NET, rules, [X]))
 
 
-def weights(bits, granularity=Granularity.tensor, block_size=None, symmetric=True):
-    spec = QuantSpec(bits, granularity, block_size, symmetric=symmetric, signed=symmetric)
-    return Assignment(spec, Static(MinMax()))
+def weights(bits, *granularity):
+    return Assignment(QuantSpec(Integer(bits), *granularity), Static(MinMax()))
+
+
+def affine_weights(bits, *granularity):
+    return Assignment(QuantSpec(Integer(bits, ZeroPoint.integer, signed=False), *granularity), Static(MinMax()))
 
 
 @pytest.mark.parametrize(
@@ -75,11 +79,12 @@ def weights(bits, granularity=Granularity.tensor, block_size=None, symmetric=Tru
         (Rule(".*", weight=weights(3, Granularity.channel)), 27 + 4 * 4 + 9 + 6 * 4 + 88),
         (Rule(".*", weight=weights(3, Granularity.block, 2)), 27 + 36 * 4 + 9 + 12 * 4 + 88),
         # 4 and 6 zero points of 3 bits are 2 and 3 bytes.
-        (Rule(".*", weight=weights(3, Granularity.channel, symmetric=False)), 27 + 16 + 2 + 9 + 24 + 3 + 88),
+        (Rule(".*", weight=affine_weights(3, Granularity.channel)), 27 + 16 + 2 + 9 + 24 + 3 + 88),
         # 8 bits: a byte each. Two stored scales of inputs; with a zero point of 8 bits, one byte more each.
-        (Rule(".*", weight=weights(8), act=Assignment(QuantSpec(8), LSQ(AbsMax()))), 72 + 24 + 4 * 4 + 88),
-        (Rule(".*", act=Assignment(QuantSpec(8, symmetric=False), Static(MinMax()))), FLOAT + 2 * 5),
-        (Rule(".*", act=Assignment(QuantSpec(8), Dynamic(AbsMax()))), FLOAT),  # computed at run time, stored nowhere
+        (Rule(".*", weight=weights(8), act=Assignment(QuantSpec(Integer(8)), LSQ(AbsMax()))), 72 + 24 + 4 * 4 + 88),
+        (Rule(".*", act=Assignment(QuantSpec(Integer(8, ZeroPoint.integer)), Static(MinMax()))), FLOAT + 2 * 5),
+        # Computed at run time, stored nowhere.
+        (Rule(".*", act=Assignment(QuantSpec(Integer(8)), Dynamic(AbsMax()))), FLOAT),
     ],
 )
 def test_bytes(rule, expected):
@@ -104,7 +109,7 @@ def test_operations_and_bytes_of_the_float_network():
 
 
 def test_operations_and_bytes_of_a_quantized_network():
-    act = Assignment(QuantSpec(8), Static(AbsMax()))
+    act = Assignment(QuantSpec(Integer(8)), Static(AbsMax()))
     model = quantized(Rule("conv", weight=weights(4, Granularity.channel), act=act), Rule("linear", weight=weights(4)))
     costs = layer_costs(model, LAYERS)
     assert costs["conv"][:3] == (CONV_MACS, CONV_MACS * 4 * 8, 36 + 4 * 4 + 50 + 400)
@@ -115,7 +120,7 @@ def test_energy_by_the_table_of_horowitz():
     """ISSCC 2014, 45 nm, in pJ: float32 product 3.7 and sum 0.9, int8 product 0.2, int32 sum 0.1; 64 bits of DRAM 1300
     to 2600.
     """
-    act = Assignment(QuantSpec(8), Static(AbsMax()))
+    act = Assignment(QuantSpec(Integer(8)), Static(AbsMax()))
     model = filled(Rule("conv", weight=weights(8), act=act), Rule("linear", weight=weights(4)))
     costs = layer_costs(model, LAYERS)
     assert costs["conv"].energy_arithmetic_uj_estimate == pytest.approx(CONV_MACS * 0.3e-6)
@@ -126,30 +131,31 @@ def test_energy_by_the_table_of_horowitz():
 
 
 def test_the_audit_says_what_each_side_is():
-    act = Assignment(QuantSpec(8, signed=None), LSQ(AbsMax()))
-    rows = audit(quantized(Rule("conv", weight=weights(3, Granularity.block, 2, symmetric=False), act=act), Rule(".*")))
-    assert rows == [
+    act = Assignment(QuantSpec(Integer(8, signed=None)), LSQ(AbsMax()))
+    weight = affine_weights(3, Granularity.block, 2)
+    scaling = {"scale": "float32", "rounding": "half_even"}
+    assert audit(quantized(Rule("conv", weight=weight, act=act), Rule(".*"))) == [
         {
             "layer": "conv",
             "tensor": "weight",
             "bits": 3,
+            "grid": "uint3 zero point integer",
             "granularity": "block 2",
-            "range": "narrow",
-            "signed": False,
-            "symmetric": False,
+            **scaling,
             "quantizer": "Static",
             "observer": "MinMax",
+            "estimator": "ClippedStraightThrough",
         },
         {
             "layer": "conv",
             "tensor": "input",
             "bits": 8,
+            "grid": "int8",  # what calibration decided: this input has values below zero
             "granularity": "tensor",
-            "range": "narrow",
-            "signed": True,  # what calibration decided: this input has values below zero
-            "symmetric": True,
+            **scaling,
             "quantizer": "LSQ",
             "observer": "AbsMax",
+            "estimator": "ClippedStraightThrough",
         },
         {"layer": "linear", "tensor": "weight", "bits": None},
         {"layer": "linear", "tensor": "input", "bits": None},
@@ -161,6 +167,6 @@ def test_the_audit_lists_what_stays_float():
     everything = {"conv.kernel": 72, "linear.kernel": 24, "linear.bias": 6, **norm}
     assert float_tensors(NET) == everything
     left = float_tensors(
-        filled(Rule("conv", weight=weights(4)), Rule(".*", act=Assignment(QuantSpec(8), Static(AbsMax()))))
+        filled(Rule("conv", weight=weights(4)), Rule(".*", act=Assignment(QuantSpec(Integer(8)), Static(AbsMax()))))
     )
     assert left == {name: size for name, size in everything.items() if name != "conv.kernel"}

@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from qresearch.core.spec import QuantSpec
+from qresearch.grids.integer import Integer
 from qresearch.nn.calibrate import calibrate
 from qresearch.nn.observe import Seen
 from qresearch.nn.rules import Assignment, Rule, assign
@@ -34,7 +35,7 @@ NET.first.kernel[...] = jnp.asarray(KERNEL)
 
 
 def rules_for(observer):
-    act = Assignment(QuantSpec(4, signed=None), Static(observer))
+    act = Assignment(QuantSpec(Integer(2, signed=None)), Static(observer))
     return assign(list(slots(NET)), [Rule("third"), Rule(".*", act=act)])
 
 

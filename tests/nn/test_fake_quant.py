@@ -7,12 +7,15 @@ import pytest
 from flax import nnx
 
 from qresearch.core.spec import Granularity, QuantSpec
+from qresearch.estimators.clipped_straight_through import ClippedStraightThrough
+from qresearch.grids.integer import Integer, Range
 from qresearch.nn.fake_quant import FakeQuant, QParam, TensorQuantizer
 from qresearch.nn.slots import slots
 from qresearch.observers.absmax import AbsMax
 from qresearch.quantizers.dynamic import Dynamic
 from qresearch.quantizers.lsq import LSQ
 
+STE = ClippedStraightThrough()
 # (layer, shape of the input, axes of the kernel and of the input that share a scale per channel)
 LAYERS = {
     "Linear": (lambda rngs: nnx.Linear(6, 4, rngs=rngs), (3, 6), 0, 1),
@@ -58,7 +61,8 @@ def rounded(x, axes, bits):
 
 
 def dynamic(bits, granularity, *, is_act):
-    return TensorQuantizer(QuantSpec(bits, granularity), Dynamic(AbsMax()), {}, is_act=is_act)
+    spec = QuantSpec(Integer(bits, range=Range.narrow), granularity)
+    return TensorQuantizer(spec, Dynamic(AbsMax()), STE, {}, is_act=is_act)
 
 
 @pytest.mark.parametrize("kind", LAYERS)
@@ -104,9 +108,8 @@ def test_codes_for_inspection_are_those_that_are_simulated():
 def test_a_learned_scale_of_an_input_is_damped_by_the_features_of_one_sample(shape, contract, samples):
     x = np.full(shape, 100, np.float32)  # clipped everywhere: each element adds qmax to the gradient
     for is_act, elements in ((True, x.size // samples), (False, x.size)):
-        side = TensorQuantizer(
-            QuantSpec(3), LSQ(AbsMax()), {"scale": jnp.asarray(np.ones((1,) * x.ndim), jnp.float32)}, is_act=is_act
-        )
+        qparams = {"scale": jnp.asarray(np.ones((1,) * x.ndim), jnp.float32)}
+        side = TensorQuantizer(QuantSpec(Integer(3)), LSQ(AbsMax()), STE, qparams, is_act=is_act)
         graphdef, qparams, rest = nnx.split(side, QParam, ...)
         loss = jax.jit(lambda qparams, g=graphdef, r=rest: nnx.merge(g, qparams, r)(jnp.asarray(x), contract).sum())
         gradient = jax.grad(loss)(qparams)

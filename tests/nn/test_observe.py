@@ -8,6 +8,8 @@ from flax import nnx
 
 from qresearch.core.pytree import pytree_dataclass
 from qresearch.core.spec import QuantSpec
+from qresearch.estimators.clipped_straight_through import ClippedStraightThrough
+from qresearch.grids.integer import Integer
 from qresearch.nn.fake_quant import FakeQuant, TensorQuantizer
 from qresearch.nn.observe import Observe, Seen, watch_layers
 from qresearch.nn.slots import slots
@@ -60,9 +62,8 @@ def test_a_watch_sees_input_weight_and_output():
 
 def test_in_a_quantized_model_it_sees_what_reaches_the_quantizer():
     net = build()
-    slots(net)["inner.0"].fill(
-        FakeQuant("dot_general", None, TensorQuantizer(QuantSpec(2), Dynamic(AbsMax()), {}, is_act=True))
-    )
+    act = TensorQuantizer(QuantSpec(Integer(2)), Dynamic(AbsMax()), ClippedStraightThrough(), {}, is_act=True)
+    slots(net)["inner.0"].fill(FakeQuant("dot_general", None, act))
     out, seen = watch_layers(net, {"inner.0": Keep()}, X)
     lhs, _, product, _ = seen["inner.0"]
     np.testing.assert_array_equal(lhs, X)

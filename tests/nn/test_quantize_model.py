@@ -9,7 +9,8 @@ import pytest
 from flax import nnx
 
 from qresearch.core.granularity import scale_shape
-from qresearch.core.spec import Granularity, QuantSpec, Range
+from qresearch.core.spec import Granularity, QuantSpec
+from qresearch.grids.integer import Integer, Range
 from qresearch.nn.calibrate import calibrate
 from qresearch.nn.fake_quant import FakeQuant, QParam
 from qresearch.nn.geometry import geometry
@@ -39,8 +40,8 @@ class Net(nnx.Module):
 NET, RNG = nnx.eval_shape(Net), np.random.default_rng(1)
 nnx.update(NET, jax.tree.map(lambda leaf: jnp.asarray(RNG.normal(size=leaf.shape), leaf.dtype), nnx.state(NET)))
 LAYERS = geometry(NET, X.shape)
-WEIGHT = Assignment(QuantSpec(4, Granularity.channel), Static(AbsMax()))
-ACT = Assignment(QuantSpec(4, signed=None), Static(AbsMax()))
+WEIGHT = Assignment(QuantSpec(Integer(4), Granularity.channel), Static(AbsMax()))
+ACT = Assignment(QuantSpec(Integer(4, signed=None)), Static(AbsMax()))
 EVERYWHERE = [Rule(".*", weight=WEIGHT, act=ACT)]
 
 
@@ -67,14 +68,14 @@ def paths(model):
 
 
 def bits_of(rules, bits):
-    """The same rules at another width."""
-    sides = {
-        side: dataclasses.replace(
-            getattr(rules[0], side), spec=dataclasses.replace(getattr(rules[0], side).spec, bits=bits)
-        )
-        for side in ("weight", "act")
-    }
-    return [dataclasses.replace(rules[0], **sides)]
+    """The same rule at another width."""
+
+    def widened(side):
+        grid = dataclasses.replace(side.spec.grid, bits=bits)
+        return dataclasses.replace(side, spec=dataclasses.replace(side.spec, grid=grid))
+
+    (rule,) = rules
+    return [dataclasses.replace(rule, weight=widened(rule.weight), act=widened(rule.act))]
 
 
 def test_ptq_puts_the_weights_on_the_grid():
@@ -115,8 +116,8 @@ def test_the_callers_model_is_never_edited(ptq):
 
 def test_the_sign_is_decided_by_what_reaches_a_layer():
     model = quantized()
-    assert model.conv.conv_general_dilated.act.spec.signed is True  # the image
-    assert model.layers[1].dot_general.act.spec.signed is False  # behind a ReLU
+    assert model.conv.conv_general_dilated.act.spec.grid.signed is True  # the image
+    assert model.layers[1].dot_general.act.spec.grid.signed is False  # behind a ReLU
     hidden = jax.jit(lambda net: nnx.relu(net.layers[0](nnx.relu(net.conv(X)).mean(axis=(1, 2)))))(NET)
     np.testing.assert_allclose(
         model.layers[1].dot_general.act.qparams["scale"][...].item(), hidden.max() / 15, rtol=1e-5
@@ -153,7 +154,7 @@ def test_sixteen_bits_are_as_good_as_float():
 
 
 def test_learned_scales_start_from_the_observer():
-    rules = [Rule(".*", weight=Assignment(QuantSpec(4, Granularity.channel), LSQ(MeanMagnitude())))]
+    rules = [Rule(".*", weight=Assignment(QuantSpec(Integer(4), Granularity.channel), LSQ(MeanMagnitude())))]
     occupant = quantized(rules).layers[0].dot_general
     expected = 2 * np.abs(NET.layers[0].kernel[...]).mean(axis=0, keepdims=True) / np.sqrt(7)
     np.testing.assert_allclose(occupant.weight.qparams["scale"][...], expected, rtol=1e-6)
@@ -162,7 +163,7 @@ def test_learned_scales_start_from_the_observer():
 @pytest.mark.parametrize("quantizer", [Static(AbsMax()), LSQ(MeanMagnitude()), Dynamic(AbsMax())], ids=repr)
 def test_what_ptq_wrote_is_what_the_layer_multiplies(quantizer):
     """A scale taken anew from the rounded weights would be another grid: that is refused, or kept from happening."""
-    weight = Assignment(QuantSpec(3, Granularity.channel, range=Range.half_step), quantizer)
+    weight = Assignment(QuantSpec(Integer(3, range=Range.half_step), Granularity.channel), quantizer)
     try:
         model = quantized([Rule(".*", weight=weight)], ptq=RTN())
     except ValueError as error:
@@ -175,7 +176,7 @@ def test_what_ptq_wrote_is_what_the_layer_multiplies(quantizer):
 def quantize_with_bad_weights(bad, quantizer):
     model = nnx.clone(NET)
     model.layers[1].kernel[...] = jnp.full((8, 3), bad)
-    weight = Assignment(QuantSpec(4), quantizer)
+    weight = Assignment(QuantSpec(Integer(2)), quantizer)
     with pytest.raises(ValueError, match=r"\['layers\.1'\] .*not finite.*[Cc]heck the checkpoint"):
         quantized([Rule(r"layers\.1", weight=weight), Rule(".*")], model)
 
@@ -192,7 +193,7 @@ def test_weights_that_are_infinite(quantizer):
 def quantize_with_bad_inputs(bad, quantizer):
     model = nnx.clone(NET)
     model.layers[0].bias[...] = jnp.full(8, bad)  # what the next layer sees; nothing of its own is bad
-    rules = [Rule(r"layers\.1", act=Assignment(QuantSpec(4), quantizer)), Rule(".*")]
+    rules = [Rule(r"layers\.1", act=Assignment(QuantSpec(Integer(2)), quantizer)), Rule(".*")]
     with pytest.raises(ValueError, match=r"\['layers\.1'\] .*not finite.*calibration data"):
         quantized(rules, model)
 
@@ -216,7 +217,7 @@ def test_a_missing_statistic():
 
 
 def test_a_block_that_does_not_fit_names_the_layer():
-    weight = Assignment(QuantSpec(4, Granularity.block, 4), Static(AbsMax()))
+    weight = Assignment(QuantSpec(Integer(4), Granularity.block, 4), Static(AbsMax()))
     message = r"^Layer 'conv', weight: block_size=4 does not divide axis 2 of an array of shape \(3, 3, 2, 4\); choose"
     with pytest.raises(ValueError, match=message):
         quantized([Rule(".*", weight=weight)])

@@ -4,16 +4,17 @@ from qresearch.reports.audit_table import COLUMNS, audit_table
 
 QUANTIZED = {
     "bits": 4,
+    "grid": "int4 narrow",
     "granularity": "block 32",
-    "range": "narrow",
-    "signed": True,
-    "symmetric": True,
+    "scale": "e8m0 floor",
+    "rounding": "half_even",
     "quantizer": "Static",
     "observer": "MSE",
+    "estimator": "EWGS",
 }
 ROWS = [
     {"layer": "conv1", "tensor": "weight", **QUANTIZED},
-    {"layer": "conv1", "tensor": "input", **QUANTIZED, "signed": False, "symmetric": False},
+    {"layer": "conv1", "tensor": "input", **QUANTIZED, "grid": "uint4 zero point integer"},
     {"layer": "linear", "tensor": "weight", "bits": None},
 ]
 
@@ -24,9 +25,10 @@ def test_one_line_for_each_side():
     ).splitlines()
     assert title.startswith("audit")
     assert tuple(head.split()) == COLUMNS
+    same = ["block", "32", "e8m0", "floor", "half_even", "Static", "MSE", "EWGS"]
     assert [line.split() for line in lines] == [
-        ["conv1", "weight", "4", "block", "32", "narrow", "signed", "Static", "MSE"],
-        ["conv1", "input", "4", "block", "32", "narrow", "unsigned", "affine", "Static", "MSE"],
+        ["conv1", "weight", "int4", "narrow", *same],
+        ["conv1", "input", "uint4", "zero", "point", "integer", *same],
         ["linear", "weight", "float"],
     ]
     assert floats == "stays float: 1,650 numbers in 3 tensors (bias 1,010, kernel 640)"

@@ -10,6 +10,7 @@ from qresearch.core.fake_quantize import MARGIN
 from qresearch.core.program import count_programs
 from qresearch.core.spec import QuantSpec
 from qresearch.data.normalise import Normalise
+from qresearch.grids.integer import Integer, Range
 from qresearch.nn.calibrate import calibrate
 from qresearch.nn.fake_quant import QParam
 from qresearch.nn.geometry import geometry
@@ -57,7 +58,8 @@ def build(network=Net):
 
 def quantized(quantizer, bits=2):
     net = build()
-    rules = assign(["linear"], [Rule(".*", weight=Assignment(QuantSpec(bits), quantizer))])
+    spec = QuantSpec(Integer(bits, range=Range.narrow))
+    rules = assign(["linear"], [Rule(".*", weight=Assignment(spec, quantizer))])
     layers = geometry(net, (1, 2, 2, 1))
     return quantize_model(net, rules, layers, calibrate(net, rules, []))
 
