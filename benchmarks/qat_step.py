@@ -21,6 +21,7 @@ from flax import nnx
 from qresearch.compilation import keep_compiled_programs
 from qresearch.core.spec import QuantSpec
 from qresearch.data.normalise import Normalise
+from qresearch.grids.integer import Integer
 from qresearch.models.resnet import ResNet
 from qresearch.nn.calibrate import calibrate
 from qresearch.nn.geometry import geometry
@@ -38,8 +39,8 @@ BATCH = 64
 def quantized(model: nnx.Module, images: jax.Array, bits: int) -> nnx.Module:
     """The model with LSQ at `bits` on every weight and input."""
     layers = geometry(model, (1, 32, 32, 3))
-    weight = Assignment(QuantSpec(bits, range="full"), LSQ(MeanMagnitude()))
-    act = Assignment(QuantSpec(bits, signed=None, range="full"), LSQ(MeanMagnitude()))
+    weight = Assignment(QuantSpec(Integer(bits)), LSQ(MeanMagnitude()))
+    act = Assignment(QuantSpec(Integer(bits, signed=None)), LSQ(MeanMagnitude()))
     rules = assign(list(layers), [Rule(".*", weight, act)])
     return quantize_model(model, rules, layers, calibrate(model, rules, [images]))
 

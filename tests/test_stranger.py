@@ -42,6 +42,7 @@ class Leaky:
     """The gradient passes inside the range, and a share of it outside."""
 
     share: Number = leaf(0.5)
+    clips: ClassVar[bool] = False
     scheduled: ClassVar[bool] = False
 
     def check(self, spec):

@@ -24,6 +24,7 @@ class Rounded(NamedTuple):
 class Estimator(Protocol):
     """A frozen dataclass that is a pytree; its numbers may be swept."""
 
+    clips: ClassVar[bool]  # whether nothing passes beyond the ends of the grid; `pull` need not see to it
     scheduled: ClassVar[bool]  # whether it changes over the training, by `progress`
 
     def check(self, spec: QuantSpec) -> None:

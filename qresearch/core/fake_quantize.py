@@ -35,13 +35,13 @@ from jaxtyping import Array, Float
 
 from qresearch.core.estimator import Estimator, Rounded
 from qresearch.core.granularity import reduce_groups, split, spread
-from qresearch.core.grid import clip
+from qresearch.core.grid import by_range, clip
 from qresearch.core.pytree import Number
 from qresearch.core.rounding import Rounding, round_to_whole
 from qresearch.core.scale import SMALLEST, represent
 from qresearch.core.spec import QuantSpec
 
-MARGIN = 2.0**-21  # of the range: what counts as lying on its bound. A rounded division is off by 2^-24 of it.
+MARGIN = 2.0**-21  # of the range: what counts as lying on its bound. A rounded product is off by 2^-23 of it.
 
 
 def fake_quantize(
@@ -137,16 +137,18 @@ def _gradients(x, scale, zero_point, spec, estimator, progress, key, g):
     v, q = grid_values(x, scale, zero_point, spec, key)
     grid, step = spec.grid, spread(scale, x.shape)
     offset = 0.0 if zero_point is None else spread(zero_point, x.shape)
-    # The bounds are compared with x, not with v: XLA:CPU would keep an array that holds a division for both
-    # gradients, and reading it back costs more than all the rest. The margin keeps a value on the bound
-    # inside, whichever way its division was rounded.
+    # The margin keeps a value on the bound inside, whichever way its product was rounded. Both gradients are
+    # selected by comparing x anew: a mask that they share would be kept as an array by XLA:CPU, and reading it back
+    # costs half as much again as all the rest.
     margin = MARGIN * (grid.high - grid.low)
     low, high = ((bound - offset) * step for bound in (grid.low - margin, grid.high + margin))
     split_x, split_g = split(x, scale.shape), split(g, scale.shape)
     inside = (split_x >= low) & (split_x <= high)
     dv = estimator.pull(split_g, Rounded(v, q, inside, grid.low, grid.high), progress)
-    # Where nothing is pulled v plays no part, and an infinite one must not turn into NaN.
-    ds = split_g * (q - offset) - jnp.where(dv == 0, 0.0, dv * (v - offset))
+    ds = split_g * (q - v) + (split_g - dv) * (v - offset)  # the form above without its cancellation
+    if estimator.clips:
+        ends = split_g * (grid.low - offset), split_g * (grid.high - offset)
+        ds, dv = by_range(split_x, ds, low, high, outside=ends), by_range(split_x, dv, low, high, outside=(0.0, 0.0))
     ds = reduce_groups(jnp.sum, ds.reshape(x.shape), scale.shape)
     if zero_point is None:
         return dv.reshape(x.shape), ds, None

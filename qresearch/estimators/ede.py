@@ -26,6 +26,7 @@ class EDE:
 
     t_min: Number = leaf(0.1)
     t_max: Number = leaf(10.0)
+    clips: ClassVar[bool] = False
     scheduled: ClassVar[bool] = True
 
     def __post_init__(self):

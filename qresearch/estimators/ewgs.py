@@ -24,6 +24,7 @@ class EWGS:
     """
 
     delta: Number = leaf(1e-3)
+    clips: ClassVar[bool] = True
     scheduled: ClassVar[bool] = False
 
     def __post_init__(self):
@@ -37,4 +38,4 @@ class EWGS:
 
     def pull(self, g, rounded, progress):
         distance = (rounded.v - rounded.q) / (rounded.high - rounded.low)
-        return jnp.where(rounded.inside, g * (1.0 + self.delta * jnp.sign(g) * distance), 0.0)
+        return g * (1.0 + self.delta * jnp.sign(g) * distance)

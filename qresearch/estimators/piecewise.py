@@ -19,10 +19,11 @@ from qresearch.estimators.assumptions import check_two_values
 class PiecewisePolynomial:
     """The derivative of a piecewise parabola from -1 to 1, for grids of two values."""
 
+    clips: ClassVar[bool] = True
     scheduled: ClassVar[bool] = False
 
     def check(self, spec):
         check_two_values(spec, "piecewise")
 
     def pull(self, g, rounded, progress):
-        return jnp.where(rounded.inside, g * (2.0 - 2.0 * jnp.abs(rounded.v / rounded.high)), 0.0)
+        return g * (2.0 - 2.0 * jnp.abs(rounded.v / rounded.high))

@@ -29,6 +29,7 @@ class ReSTE:
     o_end: Number = leaf(3.0)
     t: Number = leaf(1.5)
     m: Number = leaf(0.1)
+    clips: ClassVar[bool] = False
     scheduled: ClassVar[bool] = True
 
     def __post_init__(self):

@@ -15,6 +15,7 @@ from qresearch.core.pytree import pytree_dataclass
 class StraightThrough:
     """The gradient passes as if nothing had been rounded or clipped."""
 
+    clips: ClassVar[bool] = False
     scheduled: ClassVar[bool] = False
 
     def check(self, spec):

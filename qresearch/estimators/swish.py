@@ -26,6 +26,7 @@ class SwishSign:
     """
 
     beta: Number = leaf(5.0)
+    clips: ClassVar[bool] = False
     scheduled: ClassVar[bool] = False
 
     def __post_init__(self):

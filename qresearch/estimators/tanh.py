@@ -27,6 +27,7 @@ class Tanh:
     """
 
     temperature: Number = leaf(3.0)
+    clips: ClassVar[bool] = True
     scheduled: ClassVar[bool] = False
 
     def __post_init__(self):
@@ -41,4 +42,4 @@ class Tanh:
         u = above - jnp.floor(above) - 0.5
         slope = 1.0 - jnp.tanh(self.temperature * u) ** 2
         factor = self.temperature * slope / (2.0 * jnp.tanh(jnp.asarray(self.temperature, jnp.float32) / 2.0))
-        return jnp.where(rounded.inside, g * factor, 0.0)
+        return g * factor

@@ -27,6 +27,7 @@ class Trust:
     """
 
     threshold: Number = leaf(0.5)
+    clips: ClassVar[bool] = False
     scheduled: ClassVar[bool] = False
 
     def __post_init__(self):
