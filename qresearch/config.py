@@ -11,6 +11,7 @@ import functools
 import hashlib
 import inspect
 import json
+import re
 import types
 import typing
 from pathlib import Path
@@ -136,6 +137,11 @@ def check(cfg: DictConfig) -> DictConfig:
         raise ConfigError("calibration.images, calibration.batch_size and anatomy_images must be at least 1.")
     if not 0 <= cfg.seed < 2**31:
         raise ConfigError(f"seed={cfg.seed} is outside 0..{2**31 - 1}.")
+    if cfg.method.name == Method.ptq and cfg.grad.bits is not None:
+        raise ConfigError(
+            f"grad.bits={cfg.grad.bits} with method=ptq, which computes no gradients; use method=qat, or "
+            "format@grad=float32."
+        )
     if cfg.method.name == Method.ptq and cfg.method.batch_norm == BatchNorm.train:
         raise ConfigError("method.batch_norm=train needs training; with method=ptq use fold or freeze.")
     return cfg
@@ -189,7 +195,7 @@ def _assignment(config: DictConfig, changes: DictConfig, side: str) -> Assignmen
     replaced = [key for key, value in changes.items() if isinstance(value, DictConfig) and "_target_" in value]
     kept = {key: value for key, value in config.items() if key not in replaced}  # another class has other keys
     merged: Any = OmegaConf.merge(OmegaConf.structured(TensorConfig), kept, changes)
-    if merged.bits is None:
+    if config.bits is None or merged.bits is None:  # float for the run, or for these layers
         return None
     nodes = {part: _typed(merged[part], f"{side}.{part}") for part in PARTS}
     choices = [field.name for field in dataclasses.fields(QuantSpec) if field.name != "grid"]
@@ -199,11 +205,19 @@ def _assignment(config: DictConfig, changes: DictConfig, side: str) -> Assignmen
         if isinstance(scaling["block_size"], list):
             scaling["block_size"] = tuple(scaling["block_size"])
         spec = QuantSpec(_grid(nodes["grid"], merged.bits), **scaling)
+        if side != "act":  # calibration sees inputs alone
+            spec = spec.with_sign(True)
         assignment = Assignment(spec, build(nodes["quantizer"], observer=observer), estimator)
         _rehearse(assignment)
     except ValueError as error:
-        raise ConfigError(f"{side}.{error}") from error  # the message begins with the key
+        raise ConfigError(_addressed(f"{side}.{error}", side)) from error  # the message begins with the key
     return assignment
+
+
+def _addressed(message: str, side: str) -> str:
+    """The message with its advice as it is typed for this side: observer@weight.observer=mse, format@weight=int."""
+    message = re.sub(r"(?<![.\w])(observer|quantizer|estimator)=", rf"\1@{side}.\1=", message)
+    return re.sub(r"\bformat=", f"format@{side}=", message)
 
 
 def _grid(node: DictConfig, bits: int) -> Any:

@@ -25,7 +25,7 @@ GROUPS = {
     "ptq": ("PTQ methods", "ptq=NAME"),
 }
 # Authors, "Title", venue and year, and where it is there the arXiv number.
-NAME = r"[A-Z][\w'\-]+(?: [A-Z][\w'\-]+)?"
+NAME = r"[A-Z][\w'\-]+"
 CITATION = re.compile(
     rf"({NAME})((?:,? and {NAME}|, {NAME})*(?:,? et al\.)?), "  # authors
     r'"[^"]+"(?: \([^)]*\))?,[^"]*?\b((?:19|20)\d\d)(, arXiv:[\d.]+\d)?'  # title, venue, year, number

@@ -49,7 +49,7 @@ REFUSED = {
     ),
     "bits that e4m3 does not have": (["format@act=e4m3", "act.bits=7"], "act.bits=7 is no width of the grid e4m3fn"),
     "bits of an integer": (["weight.bits=17"], "weight.bits=17 is outside 1..16"),
-    "one signed bit": (["weight.bits=1"], "leaves no positive code; use bits >= 2, format=binary"),
+    "one signed bit": (["weight.bits=1"], "leaves no positive code; use bits >= 2, format@weight=binary"),
     "nine bits of a float": (
         ["format@weight=e4m3", "weight.grid.exponent=5", "weight.bits=9"],
         "at most 8 bits with its sign",
@@ -75,11 +75,11 @@ REFUSED = {
     "a rule without a power of two": (["weight.scale_rule=ceil"], "the other formats take none (null)"),
     "LSQ on levels": (
         ["format@weight=nf4", "quantizer@weight.quantizer=lsq"],
-        "LSQ learns the step of a grid of equal steps, and this one has none; use quantizer=static or dynamic",
+        "a grid of equal steps, and this one has none; use quantizer@weight.quantizer=static or dynamic",
     ),
     "LSQ with a zero point": (
         ["weight.grid.zero_point=integer", "quantizer@weight.quantizer=lsq"],
-        "LSQ learns a scale and no zero point; use quantizer=lsq_plus or static",
+        "LSQ learns a scale and no zero point; use quantizer@weight.quantizer=lsq_plus or static",
     ),
     "a sign estimator on integers": (["estimator@weight.estimator=ede"], "grid=int8"),
     "the mean magnitude on floats": (
@@ -89,6 +89,14 @@ REFUSED = {
     "a stored scale for gradients": (
         ["method=qat", "format@grad=e5m2", "quantizer@grad.quantizer=static"],
         "a gradient is not seen by calibration; use quantizer@grad.quantizer=dynamic",
+    ),
+    "gradients in PTQ": (
+        ["method=ptq", "format@grad=e5m2"],
+        "grad.bits=8 with method=ptq, which computes no gradients",
+    ),
+    "advice as it is typed": (
+        ["format@act=nf4", "act.bits=4", "quantizer@act.quantizer=lsq"],
+        "use quantizer@act.quantizer=static or dynamic",
     ),
     "a key of another grid": (["format@weight=nf4", "+weight.grid.range=narrow"], "weight.grid"),
     "bits inside the grid": (["+weight.grid.bits=4"], "weight.grid"),
@@ -129,3 +137,17 @@ def test_at_construction():
         Levels([-2.0, -1.0])
     with pytest.raises(ValueError, match="has two lengths"):
         scale_shape((8,), contract=(0,), spec=QuantSpec(Integer(4), "block", (4, 2)))
+
+
+def test_what_is_float_for_the_run_is_float_in_every_rule():
+    rules = composed("act.bits=null", "rules=ends_8bit").rules.values()
+    assert [rule.act for rule in rules] == [None] * len(rules)
+    assert all(rule.weight is not None for rule in rules)
+
+
+@pytest.mark.parametrize("quantizer", ["apot", "sawb", "statsq"])
+def test_an_observer_that_is_not_asked_is_not_judged(quantizer):
+    """method=qat sets observer=mean_magnitude, which is no rule for these grids."""
+    grid = "apot" if quantizer == "apot" else "mid_rise"
+    chosen = [f"format@weight={grid}", f"quantizer@weight.quantizer={quantizer}", "rules=ends_8bit_plain"]
+    assert composed("method=qat", *chosen).rules

@@ -78,7 +78,7 @@ def message_of(folder, *overrides, error=ValueError):
         ("weight.scale_format=e8m0", ["scale_rule", "scale_format=e8m0", "floor", "nearest"]),
         ("weight.scale_rule=ceil", ["scale_rule=ceil", "scale_format=float32", "take none"]),
         (
-            "grad.bits=8 quantizer@grad.quantizer=static",
+            "method=qat grad.bits=8 quantizer@grad.quantizer=static",
             ["grad.quantizer=Static", "calibration", "quantizer@grad.quantizer=dynamic"],
         ),
         ("method.batch_norm=train", ["method.batch_norm=train", "needs training", "fold or freeze"]),

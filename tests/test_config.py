@@ -136,7 +136,7 @@ def test_plain_is_json_and_resolved():
 
 def test_default_specs():
     for weight, act in specs().values():
-        assert weight == QuantSpec(Integer(8, ZeroPoint.none, None, Range.full), Granularity.channel)
+        assert weight == QuantSpec(Integer(8, ZeroPoint.none, True, Range.full), Granularity.channel)
         assert act == QuantSpec(Integer(8, ZeroPoint.none, None, Range.full), Granularity.tensor)
 
 

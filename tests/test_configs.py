@@ -69,7 +69,12 @@ def compose(*overrides):
 
 
 def overrides(choice, place, grid=GRIDS[0]):
-    """The choice of a file for a place, and what it needs of the others."""
+    """The choice of a file for a place, and what it needs of the others; there are gradients in training alone."""
+    training = ["method=qat"] if place.startswith("grad") else []
+    return [*training, *needs(choice, place, grid)]
+
+
+def needs(choice, place, grid):
     group, _, name = choice.partition("=")
     side = place.partition(".")[0]
     chosen = choice if place == group else f"{group}@{place}={name}"

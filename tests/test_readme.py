@@ -1,5 +1,6 @@
 """What the README shows runs as it stands there."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from hydra import compose, initialize_config_dir
 
 from qresearch.cell import prepare, run_cell
 from qresearch.config import CONFIG_FOLDER, check
+from qresearch.data.source import VARIABLE
 from qresearch.nn.fake_quant import FakeQuant
 from qresearch.nn.slots import slots
 
@@ -66,3 +68,20 @@ def test_a_method_is_one_file_and_one_yaml(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", re.findall(r"`(qresearch/[\w/]+\.py|tests/[\w/]+\.py)`", README))
 def test_named_files_exist(name):
     assert (Path(__file__).parent.parent / name).is_file()
+
+
+COMMANDS = re.findall(r"^qresearch (?:run|sweep) .+?(?=\n\S|\n```)", README.replace("\\\n", " "), re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_ready_to_run(command):
+    """The first cell of each run and sweep composes, builds and fits its model."""
+    chosen = [word.strip("'").partition("=") for word in command.partition("#")[0].split()[2:]]
+    sweep = command.startswith("qresearch sweep")
+    overrides = [f"{key}={value.partition(',')[0] if sweep else value}" for key, _, value in chosen]
+    if any("cifar10" in value for value in overrides) and not os.environ.get(VARIABLE):
+        pytest.skip(f"the weights are looked for in {VARIABLE}")
+    if any("sigmas" in value for value in overrides):
+        return  # the method of the section on adding one
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        assert prepare(check(compose("config", overrides))).layers

@@ -38,14 +38,21 @@ def scale_from_range(low: Scale, high: Scale, spec: QuantSpec) -> tuple[Scale, S
 def scale_from_magnitude(largest: Scale, spec: QuantSpec) -> Scale:
     """The scale of a symmetric grid for a largest magnitude."""
     grid, rule = spec.grid, spec.scale_rule
-    if rule not in (ScaleRule.floor, ScaleRule.even):
-        return stored_scale(divide(jnp.maximum(largest, 0.0), grid.reach), spec)
-    largest = usable_scale(jnp.maximum(largest, 0.0) / octave(grid.high))
-    if rule is ScaleRule.even:
-        # Rounded at the step of the top octave, a magnitude of this share of its octave is twice the octave.
-        threshold = 2.0 - 0.5 * grid.top_step / octave(grid.high)
-        largest = jnp.where(largest >= threshold * octave(largest), 2 * octave(largest), largest)
-    return octave(largest)
+    largest = jnp.maximum(largest, 0.0)
+    if rule in (ScaleRule.floor, ScaleRule.even):
+        return usable_scale(_power_below(largest, spec))
+    return stored_scale(divide(largest, grid.reach), spec)
+
+
+def _power_below(largest, spec):
+    """The power of two by the rules floor and even, for a largest magnitude."""
+    top, power = octave(spec.grid.high), octave(largest)
+    scale = power / top
+    if spec.scale_rule is not ScaleRule.even:
+        return scale
+    # Rounded at the step of the top octave, a magnitude of this share of its octave is twice the octave.
+    share, threshold = largest / power, 2.0 - 0.5 * spec.grid.top_step / top
+    return jnp.where((share >= threshold) & (share > spec.grid.high / top), 2 * scale, scale)
 
 
 def stored_scale(scale: Scale, spec: QuantSpec) -> Scale:
@@ -79,7 +86,8 @@ def _held(scale, spec):
             return jnp.where(scale > lower, 2 * lower, lower)
         if spec.scale_rule is ScaleRule.nearest:
             return jnp.where(scale > lower * jnp.sqrt(jnp.float32(2)), 2 * lower, lower)
-        return lower
+        # The rules are said of the largest magnitude, which the scale takes to the reach.
+        return lower * _power_below(scale / lower * spec.grid.reach, spec)
     # One number of float32 for the tensor; the rest in e4m3, whose smallest number is 2^-9.
     tensor = jnp.maximum(divide(usable_scale(jnp.max(scale)), jnp.float32(LARGEST_E4M3)), SMALLEST * 2.0**9)
     held = divide(scale, tensor).astype(jnp.float8_e4m3fn).astype(jnp.float32)

@@ -71,6 +71,12 @@ class QuantSpec:
                 f"rule, one of {[rule.value for rule in ScaleRule]}, and the other formats take none (null)."
             )
 
+        if self.scale_rule in (ScaleRule.floor, ScaleRule.even) and not self.grid.symmetric:
+            raise ValueError(
+                f"scale_rule={self.scale_rule} is a rule for the largest magnitude, and a grid with a zero point has a "
+                "range; use scale_rule=ceil or nearest."
+            )
+
     def _check_block(self) -> None:
         sizes: Any = self.block_size if isinstance(self.block_size, tuple) else (self.block_size,)
         if self.granularity is not Granularity.block:

@@ -91,19 +91,21 @@ def measure_errors(axes, float_graph, float_state, graph, state, x, trained):
 
 def _tensor_error(reference, x, quantizer: TensorQuantizer, contract):
     """All numbers of `reference` - Q(x); `x` differs from `reference` where a layer algorithm has moved it."""
-    values, *_ = quantizer.rounding(x, contract)
+    before, *_ = quantizer.rounding(x, contract)
     q = quantizer.quantize(x, contract)
     grid, scale = q.spec.grid, q.scale  # the scale as its format holds it
     offset = jnp.zeros_like(scale) if q.zero_point is None else q.zero_point
     low, high = (broadcast_groups((bound - offset) * scale, x.shape) for bound in (grid.low, grid.high))
     # Clipping and rounding are told apart where they take place: a quantizer that transforms has moved the values.
-    before = values if quantizer.quantizer.transforms else reference
+    before = before if quantizer.quantizer.transforms else reference
     clipped, rounded = jnp.clip(before, low, high), dequantize(q)
-    used = jnp.zeros(2**LARGEST_BITS, jnp.int32).at[q.codes.astype(jnp.int32) & (2**LARGEST_BITS - 1)].set(1)
+    values = grid.decode(q.codes)
+    codes = grid.encode(jnp.where(values == 0, 0.0, values))  # floats have a second code for zero
+    used = jnp.zeros(2**LARGEST_BITS, jnp.int32).at[codes.astype(jnp.int32) & (2**LARGEST_BITS - 1)].set(1)
     return _error(reference, quantizer(x, contract)) | {
         "mse_clip": jnp.mean((before - clipped) ** 2),
         "mse_round": jnp.mean((clipped - rounded) ** 2),
-        "mse_uniform": jnp.mean(scale**2) / 12 if grid.uniform else jnp.float32(jnp.nan),
+        "mse_uniform": jnp.mean((scale * grid.top_step) ** 2) / 12 if grid.uniform else jnp.float32(jnp.nan),
         "codes_used": jnp.sum(used),
         "codes": jnp.asarray(grid.count, jnp.int32),
     }

@@ -1,7 +1,7 @@
 """How many bytes a model takes, everything counted: codes, scales, zero points, and what stays float.
 
 Codes are packed: n codes of b bits take ceil(n * b / 8) bytes. A scale takes the bytes of its format, an integer
-zero point b bits and any other 4 bytes. Levels that were fitted to a tensor take 4 bytes each.
+zero point b bits and any other 4 bytes. Levels and thresholds that were fitted to a tensor take 4 bytes each.
 The scale of an input is counted where it is stored; one that is computed at run time takes none.
 """
 
@@ -18,6 +18,7 @@ from qresearch.nn.geometry import Geometry
 from qresearch.nn.slots import slots
 
 FLOAT_BYTES = 4
+LISTS = ("levels", "widths", "start")  # numbers of a quantizer that inference needs beside scales and zero points
 
 
 def float_bytes(model: nnx.Module) -> int:
@@ -54,7 +55,7 @@ def _scale_bytes(scales: int, quantizer: TensorQuantizer) -> int:
     zero_points = 0
     if not spec.grid.symmetric:
         zero_points = _packed(scales, quantizer) if spec.grid.zero_point == "integer" else FLOAT_BYTES * scales
-    fitted = FLOAT_BYTES * sum(param.size for name, param in quantizer.qparams.items() if name == "levels")
+    fitted = FLOAT_BYTES * sum(param.size for name, param in quantizer.qparams.items() if name in LISTS)
     return scale_bytes(scales, spec) + zero_points + fitted
 
 

@@ -104,7 +104,7 @@ class Integer:
 
     def describe(self):
         sign = {True: "int", False: "uint", None: "(u)int"}[self.signed]
-        convention = "" if self.range is Range.full or not self.signed else f" {self.range}"
+        convention = "" if self.range is Range.full else f" {self.range}"
         return f"{sign}{int(self.bits)}{convention}{'' if self.symmetric else f' zero point {self.zero_point}'}"
 
     def with_sign(self, has_negative):

@@ -12,7 +12,8 @@ What the topmost codes mean differs and is a choice, `special`:
 
 Micikevicius et al., "FP8 Formats for Deep Learning", 2022, arXiv:2209.05433 (e4m3fn, e5m2); Noune et al.,
 "8-bit Numerical Formats for Deep Neural Networks", 2022, arXiv:2206.02915 (fnuz); OCP Microscaling Formats
-(MX) v1.0, 2023 (6 and 4 bits). Bit patterns are those of ml_dtypes.
+(MX) v1.0, 2023 (6 and 4 bits). Bit patterns are those of ml_dtypes. Without a mantissa a number between two powers
+of two takes the upper one from their middle on, as e8m0 does there.
 """
 
 import enum

@@ -18,7 +18,7 @@ from qresearch.nn.slots import slots
 class ActStatistic(NamedTuple):
     """What calibration saw of one layer's input."""
 
-    observed: Any  # the observer's statistic
+    observed: Any  # the observer's statistic; None where the scale is not stored
     lowest: Float[Array, ""]  # the smallest value: it decides an open sign
     finite: Bool[Array, ""]  # whether all values are finite
 
@@ -30,7 +30,9 @@ class _Measure:
     act: Assignment = leaf()
 
     def __call__(self, lhs, rhs, out, lhs_axes, rhs_axes):
-        observed = self.act.quantizer.observer.measure(lhs, contract=lhs_axes, spec=self.act.spec)
+        quantizer, observed = self.act.quantizer, None
+        if quantizer.stored:  # a scale taken at run time asks nothing of calibration
+            observed = quantizer.observer.measure(lhs, contract=lhs_axes, spec=self.act.spec)
         return ActStatistic(observed, jnp.min(lhs).astype(jnp.float32), jnp.all(jnp.isfinite(lhs)))
 
 
@@ -66,8 +68,9 @@ def calibrate_batch(graphdef, state, watches, batch):
 @program
 def combine_statistics(watches, a, b):
     def combine(path):
-        observer = watches[path].act.quantizer.observer
-        observed = observer.combine(a[path].observed, b[path].observed)
+        quantizer, observed = watches[path].act.quantizer, None
+        if quantizer.stored:
+            observed = quantizer.observer.combine(a[path].observed, b[path].observed)
         return ActStatistic(observed, jnp.minimum(a[path].lowest, b[path].lowest), a[path].finite & b[path].finite)
 
     return {path: combine(path) for path in watches}

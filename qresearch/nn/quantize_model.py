@@ -80,8 +80,8 @@ def _at_work(
 ) -> TensorQuantizer | None:
     if assignment is None or qparams is None:
         return None
-    spec = jax.tree.map(jnp.asarray, assignment.spec)  # its numbers become leaves of the model's state
-    return TensorQuantizer(spec, assignment.quantizer, assignment.estimator, qparams, is_act=is_act, key=key)
+    numbered = jax.tree.map(jnp.asarray, assignment)  # its numbers become leaves of the model's state
+    return TensorQuantizer(numbered.spec, numbered.quantizer, numbered.estimator, qparams, is_act=is_act, key=key)
 
 
 def _settled(assignment: Assignment, solved: QTensor, key: jax.Array | None) -> TensorQuantizer | None:

@@ -15,7 +15,8 @@ from qresearch.quantizers.quantizer import Quantizer
 class Assignment:
     """What is done to one tensor: a grid, the rule for its scale, and the derivative of its rounding.
 
-    Raises ValueError for a quantizer, an observer or an estimator whose assumptions do not hold for the grid.
+    Raises ValueError for a quantizer, an observer or an estimator whose assumptions do not hold for the grid. Where its
+    sign is open, what depends on the sign is judged when calibration has closed it.
     """
 
     spec: QuantSpec = leaf()
@@ -23,9 +24,10 @@ class Assignment:
     estimator: Estimator = leaf(ClippedStraightThrough())
 
     def __post_init__(self):
-        closed = self.spec.with_sign(True)
-        for part in (self.quantizer, self.quantizer.observer, self.estimator):
-            part.check(closed)
+        self.quantizer.check(self.spec)
+        if self.quantizer.observes:
+            self.quantizer.observer.check(self.spec)
+        self.estimator.check(self.spec)
 
 
 @pytree_dataclass

@@ -41,7 +41,7 @@ class AbsMean:
     def check(self, spec):
         if not spec.grid.symmetric:
             raise ValueError(
-                "zero_point: the mean magnitude gives no zero point; use observer=minmax, percentile or mse."
+                "grid.zero_point: the mean magnitude gives no zero point; use observer=minmax, percentile or mse."
             )
         if isinstance(spec.grid.bits, int) and spec.grid.bits > LARGEST_BITS:
             raise ValueError(

@@ -42,7 +42,7 @@ class Gaussian:
 
     def check(self, spec):
         if not spec.grid.symmetric:
-            raise ValueError("zero_point: a root mean square gives none; use observer=minmax, percentile or mse.")
+            raise ValueError("grid.zero_point: a root mean square gives none; use observer=minmax, percentile or mse.")
 
     def measure(self, x, *, contract, spec):
         groups = scale_shape(x.shape, contract=contract, spec=spec)

@@ -34,7 +34,7 @@ def histogram(x: Float[Array, "..."], groups: Sequence[int]) -> Histogram:
     magnitude = jnp.clip(magnitude + 1, 0, MAGNITUDES)
     bins = jnp.where(x < 0, -magnitude, magnitude) + MAGNITUDES
     number, width = math.prod(groups), 2 * MAGNITUDES + 1
-    if number * width >= 2**31:
+    if number * width >= 2**27:
         raise ValueError(
             f"A histogram of {number} groups needs {number * width * 4 / 1e9:.0f} GB; use observer=absmax or minmax, "
             "or fewer scales (granularity=channel or tensor)."

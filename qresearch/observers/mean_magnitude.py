@@ -28,7 +28,7 @@ class MeanMagnitude:
     def check(self, spec):
         if not spec.grid.symmetric:
             raise ValueError(
-                "zero_point: the mean magnitude gives no zero point; use observer=minmax, percentile or mse."
+                "grid.zero_point: the mean magnitude gives no zero point; use observer=minmax, percentile or mse."
             )
         if not spec.grid.uniform:
             raise ValueError(

@@ -41,6 +41,7 @@ class APoT:
     learned: ClassVar[bool] = True
     stored: ClassVar[bool] = True
     transforms: ClassVar[bool] = True
+    observes: ClassVar[bool] = False
 
     def __post_init__(self):
         if isinstance(self.alpha, (int, float)) and self.alpha <= 0:

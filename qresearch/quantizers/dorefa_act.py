@@ -25,17 +25,18 @@ class DoReFaAct:
     learned: ClassVar[bool] = False
     stored: ClassVar[bool] = False
     transforms: ClassVar[bool] = False
+    observes: ClassVar[bool] = False
 
     def check(self, spec):
         if not isinstance(spec.grid, Integer) or not spec.grid.symmetric:
             raise ValueError(
                 f"grid={spec.grid.describe()}: the levels of DoReFa's activations are those of format=int with "
-                "zero_point=none and signed=false."
+                "grid.zero_point=none and grid.signed=false."
             )
         if spec.grid.signed:
             raise ValueError(
-                f"signed={spec.grid.signed}: DoReFa's activations lie in 0..1; set signed=false, or use another "
-                "quantizer for an input with values below zero."
+                f"grid.signed={spec.grid.signed}: DoReFa's activations lie in 0..1; set grid.signed=false, or use "
+                "another quantizer for an input with values below zero."
             )
 
     def init(self, statistic, spec):

@@ -31,6 +31,7 @@ class DoReFaWeight:
     learned: ClassVar[bool] = False
     stored: ClassVar[bool] = False
     transforms: ClassVar[bool] = True
+    observes: ClassVar[bool] = False
 
     def check(self, spec):
         if isinstance(spec.grid, Binary):

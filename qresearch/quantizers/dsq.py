@@ -40,6 +40,7 @@ class DSQ:
     learned: ClassVar[bool] = True
     stored: ClassVar[bool] = True
     transforms: ClassVar[bool] = True
+    observes: ClassVar[bool] = True
 
     def __post_init__(self):
         if isinstance(self.alpha, (int, float)) and not 0 < self.alpha < LARGEST:

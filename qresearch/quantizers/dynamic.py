@@ -19,6 +19,7 @@ class Dynamic:
     learned: ClassVar[bool] = False
     stored: ClassVar[bool] = False
     transforms: ClassVar[bool] = False
+    observes: ClassVar[bool] = True
 
     def check(self, spec):
         """It fits every grid."""

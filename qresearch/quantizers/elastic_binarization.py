@@ -32,6 +32,7 @@ class ElasticBinarization:
     learned: ClassVar[bool] = True
     stored: ClassVar[bool] = True
     transforms: ClassVar[bool] = False
+    observes: ClassVar[bool] = True
 
     def check(self, spec):
         check_binary(spec, "elastic_binarization")

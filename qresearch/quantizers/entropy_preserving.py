@@ -32,6 +32,7 @@ class EntropyPreserving:
     learned: ClassVar[bool] = False
     stored: ClassVar[bool] = False
     transforms: ClassVar[bool] = False
+    observes: ClassVar[bool] = False
 
     def check(self, spec):
         if not isinstance(spec.grid, MidRise):

@@ -37,6 +37,7 @@ class IRNet:
     learned: ClassVar[bool] = False
     stored: ClassVar[bool] = False
     transforms: ClassVar[bool] = True
+    observes: ClassVar[bool] = False
 
     def check(self, spec):
         check_binary(spec, "irnet")

@@ -15,7 +15,7 @@ def scale_gradient(x: Float[Array, "..."], factor: Float[Array, ""]) -> Float[Ar
 def check_uniform(spec: QuantSpec, name: str) -> None:
     """Raise ValueError for a grid that the quantizer called `name` cannot have: a zero point, or unequal steps."""
     if not spec.grid.symmetric:
-        raise ValueError(f"zero_point: {name} learns a scale and no zero point; use quantizer=lsq_plus or static.")
+        raise ValueError(f"grid.zero_point: {name} learns a scale and no zero point; use quantizer=lsq_plus or static.")
     if not spec.grid.uniform:
         raise ValueError(
             f"grid={spec.grid.describe()}: {name} learns the step of a grid of equal steps, and this one has none; "

@@ -42,6 +42,7 @@ class LloydMax:
     learned: ClassVar[bool] = False
     stored: ClassVar[bool] = True
     transforms: ClassVar[bool] = True
+    observes: ClassVar[bool] = True
 
     def check(self, spec):
         if not isinstance(spec.grid, Levels):

@@ -23,6 +23,7 @@ class LSQ:
     learned: ClassVar[bool] = True
     stored: ClassVar[bool] = True
     transforms: ClassVar[bool] = False
+    observes: ClassVar[bool] = True
 
     def check(self, spec):
         check_uniform(spec, "LSQ")

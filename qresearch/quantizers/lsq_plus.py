@@ -18,6 +18,8 @@ error of the first batches over s and beta; its start for weights, the larger of
 
 from typing import Any, ClassVar
 
+import jax.numpy as jnp
+
 from qresearch.core.pytree import leaf, pytree_dataclass
 from qresearch.core.scale import represent
 from qresearch.quantizers.learned_scale import check_uniform, scale_gradient
@@ -31,6 +33,7 @@ class LSQPlus:
     learned: ClassVar[bool] = True
     stored: ClassVar[bool] = True
     transforms: ClassVar[bool] = False
+    observes: ClassVar[bool] = True
 
     def check(self, spec):
         if spec.grid.symmetric:
@@ -38,7 +41,7 @@ class LSQPlus:
         elif spec.grid.zero_point != "float":
             raise ValueError(
                 f"zero_point={spec.grid.zero_point}: LSQ+ learns an offset that is any number; use zero_point=float, "
-                "or zero_point=none for a scale alone."
+                "or grid.zero_point=none for a scale alone."
             )
 
     def init(self, statistic, spec):
@@ -47,7 +50,7 @@ class LSQPlus:
 
     def apply(self, x, qparams, fake_quantize, *, contract, spec, samples=1):
         scale = qparams["scale"]
-        damp = (x.size / (scale.size * samples) * spec.grid.high) ** -0.5
+        damp = (x.size / (scale.size * samples) * jnp.maximum(spec.grid.high, 1.0)) ** -0.5
         scale = scale_gradient(scale, damp)
         if spec.grid.symmetric:
             return fake_quantize(x, scale, None)

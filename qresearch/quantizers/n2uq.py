@@ -43,6 +43,7 @@ class N2UQ:
     learned: ClassVar[bool] = True
     stored: ClassVar[bool] = True
     transforms: ClassVar[bool] = True
+    observes: ClassVar[bool] = True
 
     def __post_init__(self):
         if not 1 <= self.most_bits <= 8:

@@ -33,12 +33,13 @@ class PACT:
     learned: ClassVar[bool] = True
     stored: ClassVar[bool] = True
     transforms: ClassVar[bool] = True
+    observes: ClassVar[bool] = True
 
     def check(self, spec):
         if not isinstance(spec.grid, Integer) or not spec.grid.symmetric:
             raise ValueError(
                 f"grid={spec.grid.describe()}: PACT learns the largest value of equal steps from zero; use format=int "
-                "with zero_point=none."
+                "with grid.zero_point=none."
             )
 
     def init(self, statistic, spec):

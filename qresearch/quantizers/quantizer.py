@@ -28,6 +28,8 @@ class Quantizer(Protocol):
     stored: ClassVar[bool]  # whether a scale is stored with the model, so that it counts in its size
     transforms: ClassVar[bool]  # whether it changes the values, and not their scale alone, before or after rounding
 
+    observes: ClassVar[bool]  # whether the scale that its observer finds is used
+
     @property
     def observer(self) -> Observer: ...
 

@@ -38,6 +38,7 @@ class QuEST:
     learned: ClassVar[bool] = False
     stored: ClassVar[bool] = False
     transforms: ClassVar[bool] = True
+    observes: ClassVar[bool] = True
 
     def __post_init__(self):
         if self.block < 2 or self.block & (self.block - 1):

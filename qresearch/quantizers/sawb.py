@@ -40,6 +40,7 @@ class SAWB:
     learned: ClassVar[bool] = False
     stored: ClassVar[bool] = False
     transforms: ClassVar[bool] = False
+    observes: ClassVar[bool] = False
 
     def check(self, spec):
         if not isinstance(spec.grid, MidRise):

@@ -41,6 +41,7 @@ class SEQ:
     learned: ClassVar[bool] = True
     stored: ClassVar[bool] = True
     transforms: ClassVar[bool] = True
+    observes: ClassVar[bool] = True
 
     def check(self, spec):
         if not isinstance(spec.grid, (MidRise, Ternary)):

@@ -15,6 +15,7 @@ class Static:
     learned: ClassVar[bool] = False
     stored: ClassVar[bool] = True
     transforms: ClassVar[bool] = False
+    observes: ClassVar[bool] = True
 
     def check(self, spec):
         """It fits every grid."""

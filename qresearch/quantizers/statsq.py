@@ -28,6 +28,7 @@ class StatsQ:
     learned: ClassVar[bool] = False
     stored: ClassVar[bool] = False
     transforms: ClassVar[bool] = False
+    observes: ClassVar[bool] = False
 
     def check(self, spec):
         if not isinstance(spec.grid, MidRise):

@@ -36,12 +36,13 @@ class TQT:
     learned: ClassVar[bool] = True
     stored: ClassVar[bool] = True
     transforms: ClassVar[bool] = False
+    observes: ClassVar[bool] = True
 
     def check(self, spec):
         if not isinstance(spec.grid, Integer) or not spec.grid.symmetric:
             raise ValueError(
                 f"grid={spec.grid.describe()}: TQT's threshold is a power of two of integer steps; use format=int "
-                "with zero_point=none."
+                "with grid.zero_point=none."
             )
 
     def init(self, statistic, spec):

@@ -36,6 +36,7 @@ class XNOR:
     learned: ClassVar[bool] = False
     stored: ClassVar[bool] = False
     transforms: ClassVar[bool] = True
+    observes: ClassVar[bool] = False
 
     def check(self, spec):
         check_binary(spec, "xnor")

@@ -19,7 +19,7 @@ from qresearch.training.optimizer import Recipe
 from qresearch.training.step import (
     Problem,
     TrainState,
-    mean_scales,
+    mean_and_least,
     split_model,
     start_training,
     train_step,
@@ -27,12 +27,16 @@ from qresearch.training.step import (
 )
 
 POINTS = 100  # about how many points a curve has
+POSITIVE = ("scale/", "alpha/")  # quantizer numbers that mean nothing at zero and below
 
 Curves = list[dict[str, float | int]]
 
 
 class Diverged(ArithmeticError):
-    """A number of the training is not finite any more; `curves` holds what came before."""
+    """A number of the training is not finite any more, or a learned scale not positive.
+
+    `curves` holds what came before.
+    """
 
     def __init__(self, name: str, what: str, value: float, step: int, curves: Curves):
         super().__init__(f"The {what} is {value} after step {step}; lower {name}.learning_rate.")
@@ -65,8 +69,8 @@ def fit(
     `listen(step, total, point)` hears each point of the curves as it is made. Batch norm behaves as the model
     was left (`train()` or `eval()`).
 
-    `name` is what messages call the recipe. Raises Diverged when the loss or a scale is not finite, and ValueError for
-    fewer images than one batch.
+    `name` is what messages call the recipe. Raises Diverged when the loss or a quantizer's number is not finite or
+    a learned scale not positive, and ValueError for fewer images than one batch.
     """
     check_batch(recipe, len(images), name)
     total = len(images) // recipe.batch_size * int(recipe.epochs)
@@ -83,10 +87,12 @@ def fit(
             "step": done,
             **{name: float(np.mean(values)) for name, values in jax.device_get(metrics).items()},
         }
-        point |= _scales(state.qparams)
-        broken = next((key for key, value in point.items() if not math.isfinite(value)), None)
-        if broken is not None:
-            raise Diverged(name, broken, point[broken], done, curves)
+        scales, least = (_named(tree) for tree in jax.device_get(mean_and_least(state.qparams)))
+        point |= scales
+        broken = [(key, value) for key, value in point.items() if not math.isfinite(value)]
+        broken += [(key, value) for key, value in least.items() if key.startswith(POSITIVE) and value <= 0]
+        if broken:
+            raise Diverged(name, *broken[0], done, curves)
         curves.append(point)
         listen(done, total, point)
     nnx.update(model, state.weights, state.qparams, nnx.filter_state(state.rest, nnx.BatchStat))
@@ -118,10 +124,10 @@ def _chunks(order: np.ndarray, length: int) -> Iterator[np.ndarray]:
         yield order[start : start + length]
 
 
-def _scales(qparams: Any) -> dict[str, float]:
-    """The mean scale of every quantizer, under "scale/LAYER.weight" and "scale/LAYER.act"."""
+def _named(qparams: Any) -> dict[str, float]:
+    """The numbers under "scale/LAYER.weight", "scale/LAYER.act" and so on."""
     named = {}
-    for path, value in nnx.to_flat_state(jax.device_get(mean_scales(qparams))):
+    for path, value in nnx.to_flat_state(qparams):
         *layer, _slot, side, _, name = (str(part) for part in path)
         named[f"{name}/{'.'.join(layer)}.{side}"] = float(value.get_value())
     return named

@@ -91,6 +91,6 @@ def train_steps(graphdef, state, problem, indices, first):
 
 
 @program
-def mean_scales(qparams):
-    """The mean of every quantizer number."""
-    return jax.tree.map(jnp.mean, qparams)
+def mean_and_least(qparams):
+    """The mean and the least of every quantizer number."""
+    return jax.tree.map(jnp.mean, qparams), jax.tree.map(jnp.min, qparams)

@@ -10,10 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qresearch.core.fake_quantize import fake_quantize
-from qresearch.core.scale import scale_from_range
+from qresearch.core.scale import represent, scale_from_magnitude, scale_from_range
 from qresearch.core.spec import QuantSpec
 from qresearch.estimators.clipped_straight_through import ClippedStraightThrough
+from qresearch.grids.binary import Binary
 from qresearch.grids.integer import Integer, Range, ZeroPoint
+from qresearch.grids.mid_rise import MidRise
+from qresearch.grids.minifloat import MiniFloat, Special
 
 STE = ClippedStraightThrough()
 SPECS = [
@@ -99,3 +102,24 @@ def test_not_a_number_is_not_hidden():
     for spec in SPECS:
         assert np.isnan(resolved(float("nan"), 1.0, spec)[0]) or (not spec.grid.signed and spec.grid.symmetric)
         assert np.isnan(resolved(-1.0, float("nan"), spec)[0])
+
+
+@pytest.mark.parametrize("rule", ["floor", "even", "ceil", "nearest"])
+@pytest.mark.parametrize(
+    "grid", [Integer(4), Integer(8), MidRise(4), Binary(), MiniFloat(2, 1, Special.finite), MiniFloat(4, 3)]
+)
+def test_a_rule_means_the_same_for_a_finished_scale(grid, rule):
+    """Of a scale that an observer or a gradient has set, the largest magnitude is the one that it maps to the reach."""
+    spec = QuantSpec(grid, scale_format="e8m0", scale_rule=rule)
+    largest = jnp.asarray(np.exp2(np.linspace(-6, 6, 301)), jnp.float32)
+    by_magnitude = scale_from_magnitude(largest, spec)
+    finished = represent(largest / grid.reach, spec)
+    assert np.mean(np.asarray(by_magnitude == finished)) > 0.99  # but for those a division has put across a step
+    np.testing.assert_array_equal(represent(by_magnitude, spec), by_magnitude)
+    assert np.all(np.log2(by_magnitude) == np.round(np.log2(by_magnitude)))
+
+
+def test_rules_for_magnitudes_are_refused_with_a_zero_point():
+    for rule in ("floor", "even"):
+        with pytest.raises(ValueError, match=f"scale_rule={rule} is a rule for the largest magnitude"):
+            QuantSpec(Integer(8, zero_point=ZeroPoint.integer), scale_format="e8m0", scale_rule=rule)

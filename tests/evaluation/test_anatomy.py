@@ -10,7 +10,10 @@ from flax import nnx
 
 from qresearch.core.spec import Granularity, QuantSpec
 from qresearch.evaluation.anatomy import anatomy
+from qresearch.grids.binary import Binary
 from qresearch.grids.integer import Integer, Range, ZeroPoint
+from qresearch.grids.mid_rise import MidRise
+from qresearch.grids.minifloat import MiniFloat, Special
 from qresearch.nn.calibrate import calibrate
 from qresearch.nn.geometry import geometry
 from qresearch.nn.quantize_model import quantize_model
@@ -161,3 +164,18 @@ def test_a_fine_grid_has_the_error_of_uniform_noise():
     assert row["mse"] == pytest.approx(row["mse_uniform"], rel=0.05) and row["mse_clip"] < 1e-9
     assert abs(row["bias"]) < 0.02 * math.sqrt(row["mse"]) * 3
     assert row["codes_used"] == 255 == row["codes"]
+
+
+@pytest.mark.parametrize(
+    ("grid", "step"),
+    [(Binary(), 2.0), (Integer(4), 1.0), (MidRise(2), 1.0), (MiniFloat(2, 1, Special.finite), None)],
+    ids=lambda value: value.describe() if hasattr(value, "describe") else "",
+)
+def test_steps_and_codes_of_other_grids(grid, step):
+    """Uniform noise takes the distance of neighbours, and a float's two zeros are one value."""
+    rules = assign(list(LAYERS), [Rule("first", weight=Assignment(QuantSpec(grid), Static(AbsMax()))), Rule("second")])
+    model = quantize_model(NET, rules, LAYERS, {})
+    row = anatomy(NET, model, LAYERS, jnp.asarray(X), trained=False)[0]
+    scale = float(np.abs(NET.first.kernel[...]).max() / grid.reach)
+    assert row["codes"] == int(grid.count) and 1 < row["codes_used"] <= row["codes"]
+    assert row["mse_uniform"] == (None if step is None else pytest.approx((step * scale) ** 2 / 12, rel=1e-5))

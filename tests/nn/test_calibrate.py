@@ -13,6 +13,7 @@ from qresearch.nn.observe import Seen
 from qresearch.nn.rules import Assignment, Rule, assign
 from qresearch.nn.slots import slots
 from qresearch.observers.absmax import AbsMax
+from qresearch.quantizers.dynamic import Dynamic
 from qresearch.quantizers.static import Static
 
 RNG = np.random.default_rng(0)
@@ -79,3 +80,12 @@ def test_without_activations_nothing_runs():
         yield
 
     assert calibrate(NET, assign(list(slots(NET)), [Rule(".*")]), batches()) == {}
+
+
+def test_a_scale_that_is_not_stored_asks_for_no_statistic():
+    """So batches of unequal sizes do, though each sample has a scale of its own."""
+    act = Assignment(QuantSpec(Integer(8), "channel"), Dynamic(AbsMax()))
+    rules = assign(list(slots(NET)), [Rule(".*", act=act)])
+    statistics = calibrate(NET, rules, [X[:5], X[5:]])
+    seen = statistics["first"]
+    assert seen.observed is None and seen.lowest == -2.5 and seen.finite

@@ -10,7 +10,11 @@ from flax import nnx
 
 from qresearch.core.granularity import scale_shape
 from qresearch.core.spec import Granularity, QuantSpec
+from qresearch.estimators.ewgs import EWGS
+from qresearch.estimators.tanh import Tanh
 from qresearch.grids.integer import Integer, Range
+from qresearch.grids.mid_rise import MidRise
+from qresearch.grids.minifloat import MiniFloat, Special
 from qresearch.nn.calibrate import calibrate
 from qresearch.nn.fake_quant import FakeQuant, QParam
 from qresearch.nn.geometry import geometry
@@ -18,6 +22,7 @@ from qresearch.nn.quantize_model import quantize_model
 from qresearch.nn.rules import Assignment, Rule, assign
 from qresearch.observers.absmax import AbsMax
 from qresearch.observers.mean_magnitude import MeanMagnitude
+from qresearch.observers.percentile import Percentile
 from qresearch.ptq.rtn import RTN
 from qresearch.quantizers.dynamic import Dynamic
 from qresearch.quantizers.lsq import LSQ
@@ -224,3 +229,21 @@ def test_a_block_that_does_not_fit_names_the_layer():
     model = quantized([Rule("conv"), Rule(".*", weight=weight)])
     shape = scale_shape((8, 3), contract=(0,), spec=weight.spec)
     assert model.layers[1].dot_general.weight.qparams["scale"].shape == shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        [Assignment(QuantSpec(Integer(3)), LSQ(AbsMax()), EWGS(delta)) for delta in (1e-3, 2e-3)],
+        [Assignment(QuantSpec(MidRise(bits)), LSQ(AbsMax()), Tanh(float(bits))) for bits in (2, 3)],
+        [Assignment(QuantSpec(Integer(3)), Dynamic(Percentile(percentile))) for percentile in (99.0, 99.9)],
+        [Assignment(QuantSpec(MiniFloat(x, 2, Special.finite)), Dynamic(AbsMax())) for x in (2, 3)],
+    ],
+    ids=["estimator", "grid", "observer", "widths of floats"],
+)
+def test_numbers_are_no_part_of_the_structure(one, other):
+    """Two models that differ in numbers alone run one program."""
+    first, second = (quantized([Rule(".*", weight=side)]) for side in (one, other))
+    assert nnx.split(first)[0] == nnx.split(second)[0]
+    numbers = [jax.tree.leaves(nnx.split(model)[1]) for model in (first, second)]
+    assert any(np.any(np.asarray(a) != np.asarray(b)) for a, b in zip(*numbers, strict=True))

@@ -67,7 +67,7 @@ def test_an_activation_has_no_stored_scale_for_each_sample():
 
 @pytest.mark.parametrize("quantizer", [LSQ(AbsMax()), Static(MeanMagnitude()), Dynamic(MeanMagnitude())], ids=repr)
 def test_an_assignment_whose_parts_do_not_fit_its_grid(quantizer):
-    with pytest.raises(ValueError, match=r"^zero_point: .*; use "):
+    with pytest.raises(ValueError, match=r"^grid.zero_point: .*; use "):
         Assignment(QuantSpec(Integer(4, ZeroPoint.integer)), quantizer)
     Assignment(QuantSpec(Integer(4, signed=None)), quantizer)  # an open sign is no obstacle
 

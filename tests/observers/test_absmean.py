@@ -66,7 +66,7 @@ def test_what_it_takes():
     ("grid", "message"),
     [
         (Integer(4), r"^grid=int4: .*; use observer=mean_magnitude"),
-        (Integer(2, zero_point=ZeroPoint.integer), r"^zero_point: .*; use observer=minmax"),
+        (Integer(2, zero_point=ZeroPoint.integer), r"^grid.zero_point: .*; use observer=minmax"),
     ],
 )
 def test_what_it_refuses(grid, message):

@@ -101,5 +101,5 @@ def test_the_scale_follows_the_root_mean_square_and_no_mean():
 
 
 def test_a_zero_point_is_refused():
-    with pytest.raises(ValueError, match=r"^zero_point: .*; use observer=minmax"):
+    with pytest.raises(ValueError, match=r"^grid.zero_point: .*; use observer=minmax"):
         Gaussian().check(QuantSpec(Integer(4, zero_point=ZeroPoint.integer)))

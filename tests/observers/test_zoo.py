@@ -29,7 +29,7 @@ def specs(observer):
         try:
             observer.check(spec)
         except ValueError as error:
-            reason = "zero_point" if not spec.grid.symmetric else f"grid={spec.grid.describe()}"
+            reason = "grid.zero_point" if not spec.grid.symmetric else f"grid={spec.grid.describe()}"
             assert str(error).startswith(reason) and "; use " in str(error)
         else:
             yield spec

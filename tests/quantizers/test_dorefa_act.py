@@ -38,7 +38,7 @@ def test_values_and_gradients(bits):
 @pytest.mark.parametrize(
     ("grid", "match"),
     [
-        (Integer(4), "^signed=True: .* set signed=false, or"),
+        (Integer(4), "^grid.signed=True: .* set grid.signed=false, or"),
         (MidRise(4), "^grid=mid-rise4: .* format=int"),
         (Integer(4, zero_point=ZeroPoint.float, signed=False), "^grid=.*: .* zero_point=none"),
     ],

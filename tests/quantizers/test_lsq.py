@@ -84,7 +84,7 @@ def test_the_start_is_the_papers():
 
 @pytest.mark.parametrize("zero_point", [ZeroPoint.integer, ZeroPoint.float])
 def test_an_affine_grid_is_refused(zero_point):
-    with pytest.raises(ValueError, match=r"^zero_point: LSQ learns a scale and no zero point; use .*static"):
+    with pytest.raises(ValueError, match=r"^grid.zero_point: LSQ learns a scale and no zero point; use .*static"):
         LSQ(AbsMax()).check(QuantSpec(Integer(3, zero_point)))
 
 

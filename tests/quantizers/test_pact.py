@@ -85,7 +85,7 @@ def test_alpha_starts_at_the_observers_largest_level():
 
 @pytest.mark.parametrize("grid", [MiniFloat(2, 1), Integer(4, zero_point=ZeroPoint.float, signed=False)])
 def test_what_it_refuses(grid):
-    with pytest.raises(ValueError, match=r"^grid=.*: PACT learns .* use format=int with zero_point=none"):
+    with pytest.raises(ValueError, match=r"^grid=.*: PACT learns .* use format=int with grid.zero_point=none"):
         PACT(AbsMax()).check(QuantSpec(grid))
 
 

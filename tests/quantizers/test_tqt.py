@@ -84,5 +84,5 @@ def test_it_starts_at_the_observers_scale_rounded_up(largest, scale):
 
 @pytest.mark.parametrize("grid", [Ternary(), Integer(4, zero_point=ZeroPoint.integer)])
 def test_what_it_refuses(grid):
-    with pytest.raises(ValueError, match=r"^grid=.*: TQT.* use format=int with zero_point=none"):
+    with pytest.raises(ValueError, match=r"^grid=.*: TQT.* use format=int with grid.zero_point=none"):
         TQT(AbsMax()).check(QuantSpec(grid))

@@ -190,3 +190,10 @@ def test_a_loss_that_is_lost():
 def test_fewer_images_than_a_batch():
     with pytest.raises(ValueError, match=r"^optim\.batch_size=128 is larger than the 20 training images; lower it\.$"):
         train(build(), SGD())
+
+
+def test_a_learned_scale_that_turns_negative():
+    """It would flip every sign and still be finite."""
+    model = quantized(LSQ(AbsMax()))
+    with pytest.raises(Diverged, match=r"The scale/linear.weight is -\d.* after step"):
+        train(model, SGD(epochs=30, batch_size=20, learning_rate=0.0, quantizer_learning_rate=30.0))
