@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq install
 
 # A .venv that was begun and not finished is begun again.
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test slow check format bench lock clean
+.PHONY: help setup demo test slow check format bench docs lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -24,7 +24,7 @@ demo: $(READY) ## digits: a float baseline, then PTQ and QAT at 8, 4, 3 and 2 bi
 	@$(BIN)/qresearch demo $(ARGS)
 
 test: $(READY) ## the tests, without the slow ones
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n auto --maxprocesses=4 $(ARGS)
 
 slow: $(READY) ## the slow tests alone
 	@$(BIN)/pytest -m slow $(ARGS)
@@ -39,6 +39,9 @@ format: $(READY) ## repair formatting and what lint can repair
 
 bench: $(READY) ## every script of benchmarks/
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+docs: $(READY) ## measure docs/conventions.md anew
+	@$(BIN)/python docs/conventions.py
 
 lock: $(BIN)/python ## resolve requirements.lock again; UPGRADE=1 takes new versions
 	@$(call install_uv) || { echo "make lock needs uv"; exit 1; }

@@ -64,11 +64,11 @@ def message_of(folder, *overrides, error=ValueError):
         ("act.granularity=channel", ["act.granularity=channel", "stored scale", "dynamic quantizer"]),
         (
             "quantizer@weight.quantizer=lsq weight.grid.zero_point=integer",
-            ["weight.zero_point", "LSQ", "learns a scale and no zero point", "or static"],
+            ["weight.grid.zero_point", "LSQ", "learns a scale and no zero point", "or static"],
         ),
         (
             "observer@act.observer=mean_magnitude act.grid.zero_point=float",
-            ["act.zero_point", "gives no zero point", "use observer=minmax"],
+            ["act.grid.zero_point", "gives no zero point", "use observer@act.observer=minmax"],
         ),
         (
             "quantizer@weight.quantizer=lsq format@weight=e4m3",

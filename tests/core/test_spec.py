@@ -101,9 +101,9 @@ def test_unknown_choices_of_the_grid(choice):
 def test_strings_become_choices():
     grid = Integer(4, zero_point="float", range="half_step")
     assert grid.zero_point is ZeroPoint.float and grid.range is Range.half_step
-    spec = QuantSpec(grid, "block", 32, "e8m0", "floor", "half_away")
+    spec = QuantSpec(grid, "block", 32, "e8m0", "ceil", "half_away")
     assert spec.granularity is Granularity.block and spec.rounding is Rounding.half_away
-    assert spec.scale_format is ScaleFormat.e8m0 and spec.scale_rule is ScaleRule.floor
+    assert spec.scale_format is ScaleFormat.e8m0 and spec.scale_rule is ScaleRule.ceil
 
 
 @pytest.mark.parametrize("has_negative", [True, False])

@@ -40,7 +40,7 @@ def test_values_and_gradients(bits):
     [
         (Integer(4), "^grid.signed=True: .* set grid.signed=false, or"),
         (MidRise(4), "^grid=mid-rise4: .* format=int"),
-        (Integer(4, zero_point=ZeroPoint.float, signed=False), "^grid=.*: .* zero_point=none"),
+        (Integer(4, zero_point=ZeroPoint.float, signed=False), "^grid=.*: .* grid.zero_point=none"),
     ],
 )
 def test_what_it_refuses(grid, match):
