@@ -237,14 +237,10 @@ def _rehearse(assignment: Assignment) -> None:
 
     def start(x, key):
         observed = quantizer.observer.measure(x, contract=(0,), spec=closed)
-        rounding = functools.partial(_fake_quantize, spec=closed, estimator=assignment.estimator, key=key)
+        rounding = functools.partial(fake_quantize, spec=closed, estimator=assignment.estimator, key=key)
         return quantizer.apply(x, quantizer.init(observed, closed), rounding, contract=(0,), spec=closed)
 
     jax.eval_shape(start, jax.ShapeDtypeStruct((rows, columns), "float32"), jax.eval_shape(jax.random.key, 0))
-
-
-def _fake_quantize(x: Any, scale: Any, zero_point: Any, *, spec: QuantSpec, estimator: Any, key: Any) -> Any:
-    return fake_quantize(x, scale, zero_point, spec, estimator, key=key)
 
 
 def _typed(node: Any, key: str) -> DictConfig:

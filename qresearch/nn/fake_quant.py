@@ -61,7 +61,8 @@ class TensorQuantizer(nnx.Module):
 
     def __call__(self, x: Float[Array, "..."], contract: Sequence[int]) -> Float[Array, "..."]:
         clock = {"progress": 1.0 if self.progress is None else self.progress[...], "key": self._key()}
-        return self._apply(x, contract, functools.partial(_in_order, spec=self.spec, estimator=self.estimator, **clock))
+        rounding = functools.partial(fake_quantize, spec=self.spec, estimator=self.estimator, **clock)
+        return self._apply(x, contract, rounding)
 
     def rounding(self, x: Float[Array, "..."], contract: Sequence[int]) -> tuple[Any, Any, Any]:
         """(values, scale, zero point) that `x` leads to at the moment of rounding: the values are those of `x`, but for
@@ -88,10 +89,6 @@ class TensorQuantizer(nnx.Module):
 
     def _key(self) -> Any:
         return None if self.key is None else self.key[...]
-
-
-def _in_order(x, scale, zero_point, *, spec, estimator, progress, key):
-    return fake_quantize(x, scale, zero_point, spec, estimator, progress=progress, key=key)
 
 
 class FakeQuant(nnx.Module):
