@@ -1,12 +1,15 @@
 """Weights & Biases as a listener: it is told about runs, and nothing it does can harm or hold one.
 
-Every call to wandb is made by one daemon thread of the process. `start` and `log` queue jobs for it,
-`finish` waits for it `patience_s` at most, the exit of the interpreter 3 s at most. A failure is one line
-of `logging`: a server that cannot be reached turns this and later runs offline, a failed call costs its
-run, a thread that hangs ends the tracking of the process.
+Every call to wandb is made by one daemon thread of the process. `start` and `log` queue jobs for it, `finish` waits
+for it, the exit of the interpreter 3 s at most. A thread that has opened or closed no run for `patience_s` hangs. A
+failure is one line of `logging`: a server that cannot be reached turns this and later runs offline, a failed call
+costs its run, a thread that hangs ends the tracking of the process.
 
-Offline, with wandb 0.31: 1.3 s of CPU time for the first run of a process (1 s of it the import), 0.06 s
-for each later one (200 rows, 60 layers); the caller pays 0.5 ms in `start` and 1 us per `log`.
+Cells that are computed side by side are runs side by side. The first `TOGETHER` of them are open at once (each holds
+three files of wandb's service); what the others say is kept in memory until one of those ends, or they do.
+
+Offline, with wandb 0.31: 1.5 s of CPU time for the first run of a process (1 s of it the import), 0.05 s
+for each later one (200 rows, 60 rows of layers); the caller pays 0.5 ms in `start` and 1 us per `log`.
 """
 
 import atexit
@@ -21,8 +24,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
+from qresearch.store.wandb_run import log_point, log_record, open_run, start_service
+
+TOGETHER = 16
 logger = logging.getLogger(__name__)
 
 
@@ -58,6 +64,8 @@ class _Listener:
         self.offline = False  # the server could not be reached: do not try again
         self.given_up = False  # the thread hangs, or there is no wandb: no more jobs
         self.spent_s = 0.0  # of the patience, in runs that W&B failed
+        self.together: set[_Run] = set()  # that are open now
+        self.moves = 0  # runs opened and closed so far
         self.teardown: Callable | None = None  # wandb's, once it is imported
         self.service: subprocess.Popen | None = None
         self.closed, self.stuck = threading.Event(), threading.Event()
@@ -73,9 +81,12 @@ class _Listener:
     def wait(self, run: "_Run", patience_s: float) -> None:
         begin = time.monotonic()
         patience_s = max(min(1.0, patience_s), patience_s - self.spent_s)
-        if not self.given_up and not run.ended.wait(patience_s):
-            self.given_up = run.failed = True
-            logger.warning("W&B hangs (%.0f s) and is left alone from now on: %s", patience_s, run.lost())
+        moves = self.moves
+        while not self.given_up and not run.ended.wait(patience_s):
+            if moves == self.moves:
+                self.given_up = run.failed = True
+                logger.warning("W&B hangs (%.0f s) and is left alone from now on: %s", patience_s, run.lost())
+            moves = self.moves
         if run.failed:
             self.spent_s += time.monotonic() - begin
 
@@ -116,15 +127,16 @@ class _Listener:
 
     def _attempt(self, run: "_Run", action: Callable, args: tuple) -> None:
         try:
-            action(*args)
+            run.do(action, args)
         except BaseException as error:  # a SystemExit from wandb must not end the thread either
             if not self.given_up:
                 logger.warning("W&B failed (%s), later runs stay offline: %s", _one_line(error), run.lost())
             logger.debug("W&B failed", exc_info=True)
             self.given_up |= isinstance(error, ImportError)
             run.failed = self.offline = True
-            run.ended.set()
-            self.release()
+            run.end()
+            if not self.together:
+                self.release()
 
     def _reap(self) -> None:
         self.stuck.wait()
@@ -144,71 +156,71 @@ class _Run:
         self.tracker, self.folder, self.about = tracker, folder, about
         self.listener = _listener(os.getpid())
         self.run: Any = None
+        self.kept: list[tuple[Callable, tuple]] = []  # what it has to do once it is open
         self.failed = False
         self.ended = threading.Event()
 
-    def open(self) -> None:
-        # At exit wandb's telemetry tries for 14 s to report a failed connection over the failed connection.
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        import wandb
+    def do(self, action: Callable, args: tuple) -> None:
+        """Do what was asked, and before it what had to wait; too many open runs let all wait but the end."""
+        self.kept.append((action, args))
+        if self.run is None and len(self.listener.together) >= TOGETHER and action != self.close:
+            return
+        self.listener.together.add(self)
+        kept, self.kept = self.kept, []
+        for earlier, its in kept:
+            earlier(*its)
 
-        session = wandb.setup(wandb.Settings(silent=True))
+    def open(self) -> None:
+        wandb, session = start_service(self.folder)
         self.listener.guard_exit(wandb, session)
         why = self._connect(wandb) if self.tracker.online and not self.listener.offline else None
         if self.run is None:
-            self.run = self._init(wandb, "offline")
+            self.run = self._open("offline")
         self.listener.guard_exit(wandb, session)  # again, in case only `init` started the service
         if why:
             self.failed = self.listener.offline = True
             sync = f"`wandb sync {Path(self.run.dir).parent}`"
             logger.warning("W&B not reached (%s): this run and later ones stay offline; %s uploads", why, sync)
-        # An axis of our own: on wandb's a row whose step does not grow is dropped.
-        self.run.define_metric("step")
-        self.run.define_metric("*", step_metric="step")
+        self.listener.moves += 1
 
     def _connect(self, wandb) -> str | None:
         """Open the run on the server, or say why not; never asks for a key."""
         try:
             if not wandb.login(prompt=False, verify=False):
                 return "no API key; `wandb login` stores one"
-            self.run = self._init(wandb, "online")
+            self.run = self._open("online")
         except Exception as error:
             logger.debug("W&B not reached", exc_info=True)
             return _one_line(error)
         logger.info("W&B run: %s", self.run.url)
 
-    def _init(self, wandb, mode: str):
-        quiet = {"silent": True, "console": "off", "symlink": False, "finish_timeout_raises": True}
-        bare = {"disable_git": True, "disable_code": True, "x_save_requirements": False}
-        blind = {"x_disable_stats": True, "x_disable_meta": True, "x_disable_machine_info": True}
-        # wandb gives up before we do: what it could not upload is then complete on the disk.
-        until = {"init_timeout": self.tracker.init_timeout_s, "finish_timeout": 0.4 * self.tracker.patience_s}
-        settings = wandb.Settings(**quiet, **bare, **blind, **until)
-        where = {"dir": str(self.folder), "project": self.tracker.project, "entity": self.tracker.entity}
-        # "create_new" leaves the caller's own `wandb.run` alone.
-        return wandb.init(mode=mode, reinit="create_new", settings=settings, **where, **self.about)
+    def _open(self, mode: Literal["online", "offline"]) -> Any:
+        tracker = self.tracker
+        return open_run(
+            mode=mode,
+            folder=self.folder,
+            project=tracker.project,
+            entity=tracker.entity,
+            init_timeout_s=tracker.init_timeout_s,
+            # wandb gives up before we do: what it could not upload is then complete on the disk.
+            finish_timeout_s=0.4 * tracker.patience_s,
+            **self.about,
+        )
 
     def log(self, step: int, metrics: Mapping[str, float | int]) -> None:
-        self.run.log({"step": step, **{name: float(value) for name, value in metrics.items()}})
+        log_point(self.run, step, metrics)
 
     def close(self, record: Mapping) -> None:
-        words = {name: record[name] for name in ("status", "config_hash")}
-        self.run.summary.update({**record["metrics"], **words})
         try:
-            self._log_layers(record["layers"])
+            log_record(self.run, record)
         finally:
-            self.run.finish()
+            self.run.finish(exit_code=int(record["status"] == "failed"))
+        self.end()
+
+    def end(self) -> None:
+        self.listener.together.discard(self)
+        self.listener.moves += 1
         self.ended.set()
-
-    def _log_layers(self, layers) -> None:
-        import wandb
-
-        # Tables pass through wandb's data folder, by default in the user's home, until `wandb sync`.
-        os.environ["WANDB_DATA_DIR"] = str(self.folder / "wandb")
-        columns = list(dict.fromkeys(name for row in layers for name in row))
-        rows = [[row.get(name) for name in columns] for row in layers]
-        if rows:
-            self.run.log({"layers": wandb.Table(columns=columns, data=rows, allow_mixed_types=True)})
 
     def lost(self) -> str:
         """What may be lost with this run, and what is not."""

@@ -22,7 +22,7 @@ from qresearch.store.wandb_tracker import WandbTracker
 
 ROOT = Path(__file__).parents[2]
 RECORD = {
-    "status": "ok",
+    "status": "finished",
     "config_hash": "c0ffee",
     "metrics": {"top1": 0.5, "top1_float": 0.75, "energy/total.uj": 3.25},
     "layers": [
@@ -97,9 +97,10 @@ def test_import_does_not_import_wandb():
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def test_offline_run_holds_curves_table_and_summary(tmp_path):
-    run_python("ONLINE = False" + TWO_RUNS, tmp_path)
-    assert not (tmp_path / ".local").exists()  # wandb would put the tables there
+def test_offline_run_holds_curves_table_heat_map_and_summary_and_the_home_stays_as_it_was(tmp_path):
+    run_python("ONLINE = False" + TWO_RUNS, tmp_path, HOME=str(tmp_path / "home"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]  # no home, and nothing beside the runs
+    assert [path.name for path in (tmp_path / "b").iterdir()] == ["wandb"]
     folder, records = read_back(tmp_path / "b")
     (about,) = of_type(records, "run")
     assert (about["display_name"], about["run_group"], about["project"]) == ("b", "sweep", "qresearch")
@@ -108,12 +109,38 @@ def test_offline_run_holds_curves_table_and_summary(tmp_path):
     rows = [entry["item"] for entry in of_type(records, "history")]
     assert [(row["step"], row["loss"]) for row in rows if "loss" in row] == CURVE
     summary = {name: x for entry in of_type(records, "summary") for name, x in entry["update"].items()}
-    expected = RECORD["metrics"] | {"status": "ok", "config_hash": "c0ffee"}
+    expected = RECORD["metrics"] | {"status": "finished", "config_hash": "c0ffee"}
     assert {name: summary[name] for name in expected} == expected
     table = json.loads((folder / "files" / summary["layers.path"]).read_text())
     assert table["columns"] == ["layer", "tensor", "sqnr_db", "mse", "cosine"]
     assert table["data"] == [["conv", "weight", 30.5, 1e-4, None], ["conv", "input", None, None, 0.99]]
+    assert summary["layers_sqnr_db._type"] == "plotly-file"
+    figure = json.loads((folder / "files" / summary["layers_sqnr_db.path"]).read_text())
+    assert (figure["data"][0]["x"], figure["data"][0]["y"]) == (["weight", "input"], ["conv"])
+    assert figure["data"][0]["z"] == [[30.5, None]]
     assert of_type(records, "exit") == [{"exit_code": 0}]
+
+
+def test_runs_side_by_side_are_all_kept_and_few_of_them_open(tmp_path):
+    code = f"""
+trackers = [start(str(n)) for n in range(20)]
+for tracker in trackers:
+    tracker.log(20, {{"loss": 0.5}})
+trackers[19].finish(RECORD)  # one that has not been opened yet
+core = service(trackers[0])
+assert len(os.listdir(f"/proc/{{core}}/fd")) < {20 + 3 * wandb_tracker.TOGETHER}
+assert trackers[18]._run.run is None
+for tracker in trackers[:19]:
+    tracker.finish(RECORD | {{"status": "failed" if tracker is trackers[3] else "finished"}})
+"""
+    _, said = run_python(code, tmp_path)
+    assert said == ""
+    assert len(list(tmp_path.glob("*/wandb/offline-run-*/*.wandb"))) == 20
+    for name in (3, 19):
+        _, records = read_back(tmp_path / str(name))
+        rows = [entry["item"] for entry in of_type(records, "history")]
+        assert [(row["step"], row["loss"]) for row in rows if "loss" in row] == [*CURVE, (20, 0.5)]
+        assert of_type(records, "exit") == [{"exit_code": int(name == 3)}]
 
 
 def test_server_that_never_answers_costs_one_timeout_for_all_runs(tmp_path):
@@ -176,9 +203,10 @@ def hang():
 def fake_wandb(**broken):
     """A wandb that does nothing, except for the calls in `broken`."""
     nothing = dict.fromkeys(("define_metric", "log", "finish"), lambda *args, **kwargs: None)
-    run = types.SimpleNamespace(**nothing | broken, summary={})
+    run = types.SimpleNamespace(**nothing | broken, summary={}, dir="run/files")
+    media = {"Table": dict, "Plotly": list}
     init = broken.get("init", lambda **kwargs: run)
-    return types.SimpleNamespace(setup=dict, Settings=dict, Table=dict, teardown=dict, init=init)
+    return types.SimpleNamespace(setup=dict, Settings=dict, teardown=dict, init=init, **media)
 
 
 def track(folder, tracker):
@@ -199,6 +227,40 @@ def test_hanging_call_costs_the_patience_once(call, hang, tmp_path, monkeypatch,
     assert track(tmp_path, tracker) < 0.5
     assert len(caplog.messages) == 1
     assert "W&B hangs" in caplog.text and str(tmp_path / "result.json") in caplog.text
+
+
+def test_runs_that_end_one_after_the_other_may_take_longer_than_the_patience(hang, tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "wandb", fake_wandb(finish=lambda **kwargs: time.sleep(0.3)))
+    trackers = [WandbTracker(patience_s=0.5) for _ in range(6)]
+    for tracker in trackers:
+        tracker.start(folder=tmp_path, name="run", group=None, config={})
+    for tracker in trackers[:-1]:
+        tracker._run.listener.put(tracker._run, tracker._run.close, RECORD)
+    begin = time.monotonic()
+    trackers[-1].finish(RECORD)
+    assert 1.8 <= time.monotonic() - begin < 4 and caplog.messages == []
+
+
+def test_a_run_that_fails_leaves_those_beside_it(hang, tmp_path, monkeypatch, caplog):
+    rows, ended = [], []
+
+    def log(row):
+        if row.get("loss") == 13.0:
+            raise ValueError("bad row")
+        rows.append(row)
+
+    wandb = fake_wandb(log=log)
+    wandb.teardown = lambda **kwargs: ended.append(len(rows))
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    bad, good = WandbTracker(), WandbTracker()
+    for tracker in (bad, good):
+        tracker.start(folder=tmp_path, name="run", group=None, config={})
+    bad.log(1, {"loss": 13.0})
+    good.log(1, {"loss": 2.0})
+    for tracker in (bad, good):
+        tracker.finish(RECORD)
+    assert [row for row in rows if "loss" in row] == [{"step": 1, "loss": 2.0}] and "layers" in rows[-1]
+    assert len(caplog.messages) == 1 and "bad row" in caplog.text and ended == []
 
 
 @pytest.mark.parametrize("error", [ValueError("bad row"), SystemExit(3)], ids=["exception", "exit"])
