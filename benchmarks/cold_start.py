@@ -17,14 +17,15 @@ from pathlib import Path
 import numpy as np
 
 CHILD = """
-import sys
+import sys, tempfile
 import jax, numpy as np
 from pathlib import Path
 from flax import nnx
 from qresearch.compilation import keep_compiled_programs
 keep_compiled_programs()
 from qresearch.config import check, CONFIG_FOLDER
-from qresearch.cell import prepare, baseline, quantize
+from qresearch.cell import baseline, calibration, prepare, quantize
+from qresearch.store.shared import Shared
 from qresearch.training.step import Problem, TrainState, split_model, start_training, train_step
 from qresearch.training.augment import Augment
 from hydra import compose, initialize_config_dir
@@ -35,8 +36,9 @@ import qresearch.data.cifar10 as cifar10
 noise = (np.random.default_rng(0).integers(0, 256, (512, 32, 32, 3), np.uint8), np.arange(512, dtype=np.int32) % 10)
 cifar10.CIFAR10.train = lambda self, count=None: noise
 cell = prepare(check(cfg))
-model, _ = baseline(cell, Path("runs"), None)
-model = quantize(cell, model)
+shared = Shared(Path(tempfile.mkdtemp(dir=Path(sys.argv[1]).parent)))
+model, _ = baseline(cell, shared, None)
+model = quantize(cell, model, calibration(cell, model, shared))
 model.train()
 graphdef, weights, qparams, rest = split_model(model)
 from qresearch.config import build

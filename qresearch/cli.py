@@ -1,11 +1,21 @@
 """The command `qresearch`: thin fronts, each of which imports only what it needs."""
 
+import hashlib
+import importlib
+import re
 import sys
+from pathlib import Path
 
 USAGE = """usage: qresearch COMMAND ...
 
   run KEY=VALUE ...     one experiment, for example: qresearch run method=ptq weight.bits=4
   sweep KEY=A,B,C ...   all combinations, for example: qresearch sweep method=ptq,qat weight.bits=8,4,2 seed=0,1,2
+                        the same command again goes on where it was stopped
+  table [NAME [run]]    tables beside published numbers: list them, show one, run what it lacks
+  report [RUNS]         one HTML page of runs: tables, curves, errors by layer, comparisons
+  dashboard [RUNS]      the same page, live
+  collect [RUNS]        gather the results below a folder into its index
+  export-wandb RUNS     past runs for Weights & Biases
   methods               every grid, estimator, quantizer, observer and PTQ method, with its paper
   demo                  digits, from float training to a table and a picture, in about a minute
   import-torch FILE -o FILE
@@ -13,16 +23,27 @@ USAGE = """usage: qresearch COMMAND ...
 
 `qresearch run --help` lists the configuration groups and every key. Commands take all of Hydra's syntax.
 """
+# Commands that are modules with a `main(arguments)`.
+MODULES = {
+    "report": "qresearch.reports.report_command",
+    "dashboard": "qresearch.reports.dashboard_command",
+    "collect": "qresearch.reports.collect_command",
+    "export-wandb": "qresearch.reports.export_wandb_command",
+    "import-torch": "qresearch.models.import_torch",
+}
+UNNAMED = ("tracker", "runs_dir", "hydra", "sweep")  # they are not part of what a sweep is
 
 
 def main() -> None:
     """Entry point of the console script."""
     command, *arguments = sys.argv[1:] or ["--help"]
-    commands = {"run": _run, "sweep": _sweep, "demo": _demo, "methods": _methods, "import-torch": _import_torch}
+    commands = {"run": _run, "sweep": _sweep, "demo": _demo, "methods": _methods, "table": _table}
     if command in ("-h", "--help", "help"):
         print(USAGE, end="")
     elif command in commands:
         commands[command](arguments)
+    elif command in MODULES:
+        importlib.import_module(MODULES[command]).main(arguments)
     else:
         print(f"qresearch: {command!r} is no command.\n\n{USAGE}", end="", file=sys.stderr)
         sys.exit(2)
@@ -36,15 +57,35 @@ def _run(arguments: list[str]) -> None:
 
 
 def _sweep(arguments: list[str]) -> None:
-    _run(["--multirun", *arguments])
+    named = any(argument.lstrip("+").partition("=")[0] in ("sweep.name", "hydra.sweep.dir") for argument in arguments)
+    _run(["--multirun", *arguments, *([] if named else [f"sweep.name={sweep_name(arguments)}"])])
+
+
+def sweep_name(arguments: list[str]) -> str:
+    """The name of the folder of a sweep: equal for the same overrides in any order."""
+    kept = sorted(word for word in arguments if re.split(r"[=./@]", word.lstrip("+"))[0] not in UNNAMED)
+    return f"sweep_{hashlib.sha256(repr(kept).encode()).hexdigest()[:8]}"
 
 
 def _demo(arguments: list[str]) -> None:
-    from qresearch.reports.demo import show_demo, sweep_folder
+    from qresearch.reports.demo import show_demo
+    from qresearch.reports.sweep_summary import SweepDisplay
 
-    folder = sweep_folder()
-    _sweep(["experiment=demo", f"hydra.sweep.dir={folder}", *arguments])
-    show_demo(folder)
+    runs = next((word.partition("=")[2] for word in arguments if word.startswith("runs_dir=")), "runs")
+    _sweep(["experiment=demo", "sweep.name=demo", *arguments])
+    show_demo(Path(runs) / "demo", SweepDisplay.found)
+
+
+def _table(arguments: list[str]) -> None:
+    from qresearch.tables.command import main as table_main
+
+    table_main(arguments, _run_cells)
+
+
+def _run_cells(cells: list[list[str]], folder: Path) -> None:
+    from qresearch.sweep.launch import run_cells_named
+
+    run_cells_named(cells, folder)
 
 
 def _methods(arguments: list[str]) -> None:
@@ -54,12 +95,6 @@ def _methods(arguments: list[str]) -> None:
         print(f"qresearch methods takes no arguments, and got {arguments}.", file=sys.stderr)
         sys.exit(2)
     show_methods()
-
-
-def _import_torch(arguments: list[str]) -> None:
-    from qresearch.models.import_torch import main as import_main
-
-    import_main(arguments)
 
 
 if __name__ == "__main__":

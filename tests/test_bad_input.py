@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from flax import nnx
-from hydra.errors import HydraException
+from hydra.errors import CompactHydraException, HydraException
 
-from qresearch.config import CONFIG_FOLDER
+from qresearch.config import CONFIG_FOLDER, ConfigError
 from qresearch.data.error import DataError
 from qresearch.data.source import VARIABLE
+from qresearch.execute import _failure, run, sweep_job
 from qresearch.models.checkpoint import CheckpointError, save_checkpoint
 from qresearch.models.mlp import MLP
-from qresearch.run import _failure, run
+from qresearch.sweep.launch import check_span
 
 ROOT = Path(__file__).parents[1]
 MLP_OF_8 = ["model=mlp", "model.width=8"]
@@ -33,14 +34,18 @@ def attempt(folder, *overrides):
     model = [] if any(override.startswith("model=") for override in overrides) else MLP_OF_8
     with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         cfg = hydra.compose("config", [*model, *TINY, f"runs_dir={folder / 'runs'}", *overrides])
-    return run(cfg, folder / "run", group=None)
+    return run(cfg, folder / "run", overrides=overrides)
 
 
 def message_of(folder, *overrides, error=ValueError):
-    """What a run with these overrides says; no baseline has been trained and nothing written by then."""
+    """What a run with these overrides says, in its record too; no baseline has been trained by then."""
     with pytest.raises(error) as caught:
         attempt(folder, *overrides)
-    assert not (folder / "runs").exists() and not (folder / "run").exists()
+    assert {path.name for path in folder.glob("runs/**/*") if path.is_file()} <= {".claims"}
+    assert [path.name for path in (folder / "run").iterdir()] == ["result.json"]
+    record = json.loads((folder / "run" / "result.json").read_text())
+    assert (record["status"], record["message"]) == ("failed", str(caught.value)) and record["metrics"] == {}
+    assert record["overrides"] == list(overrides)
     return str(caught.value)
 
 
@@ -185,10 +190,14 @@ def test_corrupt_data(tmp_path, monkeypatch):
     assert str(tmp_path / "mnist.npz") in message and re.search("checksum|sha256", message, re.IGNORECASE)
 
 
-def test_a_failure_is_recorded_whatever_the_configuration():
+def test_a_failure_is_recorded_whatever_the_configuration(tmp_path):
     with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         cfg = hydra.compose("config", ["act.bits=${weight.bitz}"])
-    assert _failure(cfg, "why")["config"]["act"]["bits"] == "${weight.bitz}"
+    job = sweep_job(cfg, ["act.bits=${weight.bitz}"], tmp_path)
+    assert isinstance(job.problem, ConfigError) and "weight.bitz" in str(job.problem) and job.cell is None
+    record = _failure(job, job.problem)
+    assert record["config"]["act"]["bits"] == "${weight.bitz}" and record["message"] == str(job.problem)
+    assert record["overrides"] == ["act.bits=${weight.bitz}"] and job.folder == tmp_path / job.name
 
 
 def qresearch(folder, *arguments):
@@ -215,3 +224,40 @@ def test_a_wrong_key_says_it_without_a_traceback_and_exits_with_1(tmp_path):
     assert done.returncode == 1
     assert "weight.bit" in said and "Traceback" not in said
     assert not list(tmp_path.glob("runs/*/result.json"))
+
+
+@pytest.mark.parametrize(
+    ("spans", "message", "left"),
+    [
+        ("seed=range(0,0)", "seed: the axis spans no value; give at least one.", False),
+        ("seed=choice()", "'choice()': empty choice is not legal", False),
+        (
+            "seed=range(0,101) weight.bits=4,8 optim.learning_rate=range(1,51)",
+            "10,100 cells (seed: 101, weight.bits: 2, optim.learning_rate: 50) are more than 10,000; "
+            "say sweep.yes=true if you mean them.",
+            False,
+        ),
+        ("weight.bit=4,8", "Could not override 'weight.bit'.", True),
+        ("weight.bits=4,8 model=cnn,vgg", "Could not find 'model/vgg'", True),
+        ("weight.bits=4,eight", "Error merging override weight.bits=eight", True),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_refused_as_a_whole(spans, message, left, tmp_path):
+    """Exit code 1 and no traceback. Hydra has written down what it was asked by the time that cells are composed."""
+    done = qresearch(tmp_path, "sweep", "tracker=none", *spans.split())
+    assert (done.returncode, done.stdout) == (1, "")
+    assert message in done.stderr and "Traceback" not in done.stderr and "Warning" not in done.stderr
+    files = [path.name for path in tmp_path.rglob("*") if path.is_file()]
+    assert files == (["multirun.yaml"] if left else [])
+
+
+def test_as_many_cells_as_anybody_means_are_let_through():
+    """With sweep.yes=true; and 10,000 always."""
+    with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        asked, given = (hydra.compose("config", words) for words in (["sweep.yes=true"], []))
+    check_span(["seed=range(0,10001)"], {}, asked)
+    check_span(["seed=range(0,100)", "weight.bits=range(0,100)"], {}, given)
+    check_span(["seed=0,1"], {"weight.bits": "2,4"}, given)
+    for arguments, params in ((["seed=range(0,10001)"], {}), (["seed=range(0,100)"], {"weight.bits": "range(0,101)"})):
+        with pytest.raises(CompactHydraException, match=r"cells \(.*seed: 1000?1?.* are more than 10,000"):
+            check_span(arguments, params, given)

@@ -1,18 +1,22 @@
 """A cell before and while it computes: its group, its checks, and where its float network comes from."""
 
+import collections
+
 import hydra
 import jax
 import numpy as np
 import pytest
 from flax import nnx
 
-from qresearch.cell import baseline, prepare, quantize, run_cell, train
+import qresearch.cell
+from qresearch.cell import Outcome, Work, baseline, calibration, prepare, quantize, run_cells, train
 from qresearch.config import CONFIG_FOLDER, check
 from qresearch.data.source import VARIABLE
 from qresearch.evaluation.audit import audit, float_tensors
 from qresearch.models.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from qresearch.nn.fake_quant import FakeQuant
 from qresearch.nn.slots import slots
+from qresearch.store.shared import Shared
 
 TINY = [
     "model=mlp",
@@ -29,8 +33,14 @@ def cell_of(*overrides):
         return prepare(check(hydra.compose("config", [*TINY, "tracker=none", *overrides])))
 
 
-def silent(stage, step, total, point):
+def silent(*told):
     pass
+
+
+def alone(cell, folder):
+    """The outcome of a cell that is computed by itself."""
+    (outcome,) = run_cells([cell], Shared(folder), silent)
+    return outcome
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +51,11 @@ def runs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(runs):
     """The float network of the default cell."""
-    return baseline(cell_of(), runs, silent)[0]
+    return baseline(cell_of(), Shared(runs), silent)[0]
+
+
+def quantized(cell, network, folder):
+    return quantize(cell, network, calibration(cell, network, Shared(folder)))
 
 
 def parameters(model):
@@ -92,7 +106,7 @@ def test_prepare_computes_nothing(monkeypatch):
 
 def test_a_baseline_is_trained_once(runs, trained):
     heard = []
-    again, curves = baseline(cell_of("method=qat", "weight.bits=3"), runs, lambda *point: heard.append(point))
+    again, curves = baseline(cell_of("method=qat", "weight.bits=3"), Shared(runs), lambda *point: heard.append(point))
     assert not heard and curves[-1]["step"] == 1500 // 64
     for kept, loaded in zip(parameters(trained), parameters(again), strict=True):
         np.testing.assert_array_equal(kept, loaded)
@@ -102,15 +116,15 @@ def test_a_baseline_is_trained_once(runs, trained):
 @pytest.mark.parametrize("override", ["seed=1", "baseline.learning_rate=0.1", "model.width=4"])
 def test_what_a_baseline_is_made_from_names_it(override, tmp_path):
     heard = []
-    baseline(cell_of(), tmp_path, silent)
-    baseline(cell_of(override), tmp_path, lambda stage, step, total, point: heard.append((stage, step, total)))
+    baseline(cell_of(), Shared(tmp_path), silent)
+    baseline(cell_of(override), Shared(tmp_path), lambda stage, step, total, point: heard.append((stage, step, total)))
     assert heard == [("baseline", step, 23) for step in range(1, 24)]
     assert len(list((tmp_path / "baselines").glob("*.safetensors"))) == 2
 
 
 def test_seeds_differ_in_their_first_weights_and_not_only_in_their_batches(tmp_path):
     frozen = ["baseline.learning_rate=0", "method=float"]
-    first, second = (baseline(cell_of(*frozen, f"seed={seed}"), tmp_path, silent)[0] for seed in (0, 1))
+    first, second = (baseline(cell_of(*frozen, f"seed={seed}"), Shared(tmp_path), silent)[0] for seed in (0, 1))
     assert not np.array_equal(parameters(first)[-1], parameters(second)[-1])
 
 
@@ -120,9 +134,9 @@ def test_weights_from_a_file(runs, trained, tmp_path, monkeypatch):
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     by_name = cell_of("model.weights=mine.safetensors")
     assert by_path.weights == by_name.weights
-    found = run_cell(by_path, tmp_path, silent)
+    found = alone(by_path, tmp_path)
     assert found.curves == {} and not (tmp_path / "baselines").exists()
-    assert found.metrics["top1"] == run_cell(cell_of("method=float"), runs, silent).metrics["top1"]
+    assert found.metrics["top1"] == alone(cell_of("method=float"), runs).metrics["top1"]
 
 
 def test_missing_weights_name_both_ways_to_them(tmp_path, monkeypatch):
@@ -139,9 +153,9 @@ def test_missing_weights_name_both_ways_to_them(tmp_path, monkeypatch):
         assert part in str(caught.value)
 
 
-def test_quantize_leaves_the_float_network_alone(trained):
+def test_quantize_leaves_the_float_network_alone(trained, tmp_path):
     before = parameters(trained)
-    model = quantize(cell_of("weight.bits=2"), trained)
+    model = quantized(cell_of("weight.bits=2"), trained, tmp_path)
     for kept, now in zip(before, parameters(trained), strict=True):
         np.testing.assert_array_equal(kept, now)
     assert all(isinstance(slot.occupant, FakeQuant) for slot in slots(model).values())
@@ -149,27 +163,29 @@ def test_quantize_leaves_the_float_network_alone(trained):
     assert len(np.unique(slots(model)["layers.0"].layer.kernel[:, 0])) <= 3
 
 
-def test_calibration_reads_the_first_training_images(trained):
+def test_calibration_reads_the_first_training_images(trained, tmp_path):
     """The scale of the first layer's input is the largest of those pixels over 255."""
     for count in (1, 16):
-        model = quantize(cell_of(f"calibration.images={count}", "calibration.batch_size=5"), trained)
+        model = quantized(cell_of(f"calibration.images={count}", "calibration.batch_size=5"), trained, tmp_path)
         images, _ = cell_of().data.train(count)
         scale = slots(model)["layers.0"].occupant.act.qparams["scale"][...]
         np.testing.assert_allclose(scale, images.max() / 16 / 255, rtol=1e-6)
 
 
-def test_training_starts_from_the_float_weights(trained):
+def test_training_starts_from_the_float_weights(trained, tmp_path):
     """With a learning rate of zero nothing moves."""
     cell = cell_of("method=qat", "optim.learning_rate=0", "optim.batch_size=500")
-    model = quantize(cell, trained)
-    curves = train(cell, model, silent)
-    assert [point["step"] for point in curves] == [1, 2, 3]
+    model, outcome = quantized(cell, trained, tmp_path), Outcome()
+    works = [Work(0, cell, outcome, trained, model)]
+    assert train(works, silent) == works
+    assert [point["step"] for point in outcome.curves["qat"]] == [1, 2, 3]
     for kept, now in zip(parameters(trained), parameters(model), strict=True):
         np.testing.assert_array_equal(kept, now)
 
 
-def test_a_rule_that_keeps_a_layer_float(trained):
-    model = quantize(cell_of("rules.every.match='layers.[01]'", "+rules={rest:{match:layers.2,float:true}}"), trained)
+def test_a_rule_that_keeps_a_layer_float(trained, tmp_path):
+    cell = cell_of("rules.every.match='layers.[01]'", "+rules={rest:{match:layers.2,float:true}}")
+    model = quantized(cell, trained, tmp_path)
     assert [row["bits"] for row in audit(model)] == [8, 8, 8, 8, None, None]
     assert set(float_tensors(model)) == {"layers.0.bias", "layers.1.bias", "layers.2.bias", "layers.2.kernel"}
 
@@ -181,3 +197,73 @@ def test_checkpoints_of_baselines_load_in_any_cell(runs, trained):
     load_checkpoint(network, path)
     for kept, loaded in zip(parameters(trained), parameters(network), strict=True):
         np.testing.assert_array_equal(kept, loaded)
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """How often a float network was trained, statistics taken and networks evaluated."""
+    counts = collections.Counter()
+
+    def counting(name):
+        real = getattr(qresearch.cell, name)
+
+        def wrapped(*arguments):
+            counts[name] += 1
+            return real(*arguments)
+
+        monkeypatch.setattr(qresearch.cell, name, wrapped)
+
+    for name in ("_train_baseline", "calibrate", "_evaluate"):
+        counting(name)
+    return counts
+
+
+def test_what_cells_share_is_made_once(made, tmp_path):
+    """In this process; and in the next one, whose memory is empty, nothing of it is made again."""
+    cells = [cell_of(f"weight.bits={bits}") for bits in (8, 4, 2)]
+    shared = Shared(tmp_path)
+    outcomes = [run_cells([cell], shared, silent)[0] for cell in cells]
+    assert made == {"_train_baseline": 1, "calibrate": 1, "_evaluate": 1 + len(cells)}
+    again = [alone(cell, tmp_path) for cell in cells]
+    assert made == {"_train_baseline": 1, "calibrate": 1, "_evaluate": 1 + 2 * len(cells)}
+    for first, second in zip(outcomes, again, strict=True):
+        assert first.metrics | {"seconds": 0} == second.metrics | {"seconds": 0} and first.layers == second.layers
+    kept = {path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("*.*") if path.name != ".claims"}
+    assert kept == {"baselines", "evaluation", "calibration"}
+
+
+@pytest.mark.parametrize(
+    ("override", "remade"),
+    [
+        ("seed=1", {"_train_baseline": 1, "calibrate": 1, "_evaluate": 2}),
+        ("baseline.weight_decay=0.01", {"_train_baseline": 1, "calibrate": 1, "_evaluate": 2}),
+        ("calibration.images=17", {"calibrate": 1, "_evaluate": 1}),
+        ("calibration.batch_size=5", {"calibrate": 1, "_evaluate": 1}),
+        ("observer@act.observer=mse", {"calibrate": 1, "_evaluate": 1}),
+        ("act.bits=4", {"calibrate": 1, "_evaluate": 1}),
+        ("method.batch_norm=freeze", {"calibrate": 1, "_evaluate": 1}),
+        ("weight.bits=4", {"_evaluate": 1}),
+        ("act.bits=null", {"_evaluate": 1}),
+        ("method=float", {"_evaluate": 1}),
+        ("observer@weight.observer=mse", {"_evaluate": 1}),
+        ("anatomy_images=4", {"_evaluate": 1}),
+    ],
+)
+def test_a_stage_is_made_again_when_what_it_depends_on_changes(override, remade, runs, made):
+    shared = Shared(runs / "stages")
+    run_cells([cell_of()], shared, silent)
+    made.clear()
+    (outcome,) = run_cells([cell_of(override)], shared, silent)
+    assert outcome.error is None and made == remade
+
+
+def test_another_checkpoint_under_the_same_name_is_another_source(trained, made, tmp_path):
+    path = tmp_path / "mine.safetensors"
+    save_checkpoint(trained, path)
+    first, again = (alone(cell_of(f"model.weights={path}"), tmp_path) for _ in range(2))
+    assert made == {"calibrate": 1, "_evaluate": 3} and first.metrics["loss"] == again.metrics["loss"]
+    other = nnx.clone(trained)
+    nnx.update(other, jax.tree.map(lambda leaf: leaf / 2, nnx.state(other, nnx.Param)))
+    save_checkpoint(other, path)
+    second = alone(cell_of(f"model.weights={path}"), tmp_path)
+    assert made == {"calibrate": 2, "_evaluate": 5} and second.metrics["loss_float"] != first.metrics["loss_float"]

@@ -1,6 +1,7 @@
 """The typed configuration: what it refuses, what a hash sees, and what specs come out of rules."""
 
 import enum
+import json
 from typing import Any
 
 import hydra
@@ -8,8 +9,23 @@ import pytest
 from hydra.errors import ConfigCompositionException
 from jaxtyping import Array, Float
 
-from qresearch.config import CONFIG_FOLDER, ConfigError, _config_type, build, build_rules, check, config_hash, plain
-from qresearch.core.spec import Granularity, QuantSpec
+from qresearch.config import (
+    CONFIG_FOLDER,
+    BatchNorm,
+    ConfigError,
+    Method,
+    RuleConfig,
+    RunConfig,
+    Stack,
+    _config_type,
+    build,
+    build_rules,
+    check,
+    config_hash,
+    plain,
+)
+from qresearch.core.rounding import Rounding
+from qresearch.core.spec import Granularity, QuantSpec, ScaleFormat
 from qresearch.grids.integer import Integer, Range, ZeroPoint
 from qresearch.models.cnn import CNN
 from qresearch.nn.rules import assign
@@ -122,9 +138,36 @@ def test_hash_is_the_same_for_the_same_number_in_another_spelling():
 def test_check_fills_in_the_defaults_of_the_classes_and_is_idempotent():
     cfg = compose("observer@act.observer=mse", "~act.observer.candidates", "~act.observer.lowest")
     assert build(cfg.act.observer) == MSE()
-    assert (cfg.act.observer.candidates, cfg.act.observer.lowest) == (96, 0.05)
+    assert (cfg.act.observer["candidates"], cfg.act.observer["lowest"]) == (96, 0.05)
     assert plain(check(cfg)) == plain(cfg)
     assert config_hash(check(cfg)) == config_hash(cfg)
+
+
+def test_check_gives_dataclasses_with_nodes_as_dicts():
+    cfg = compose("method=qat", "weight.rounding=floor", "sweep.stack=on", "rules=ends_8bit", "act.scale_format=e8m0")
+    assert type(cfg) is RunConfig and (cfg.method.name, cfg.method.batch_norm) == (Method.qat, BatchNorm.train)
+    assert (cfg.weight.rounding, cfg.act.scale_format) == (Rounding.floor, ScaleFormat.e8m0)
+    assert (cfg.sweep.stack, cfg.sweep.force, cfg.calibration.images, cfg.seed) == (Stack.on, False, 512, 0)
+    assert [type(rule) for rule in cfg.rules.values()] == [RuleConfig] * 2
+    assert cfg.rules["ends"].weight["bits"] == 8 and cfg.rules["rest"].weight == {}
+    assert cfg.model == {"_target_": "qresearch.models.cnn.CNN", "width": 16, "weights": None}
+    assert cfg.weight.quantizer["_target_"] == "qresearch.quantizers.lsq.LSQ"
+
+
+def test_what_another_file_brought_is_as_good_as_what_hydra_composed():
+    """A record's configuration, for one, which is plain JSON."""
+    cfg = compose("method=qat", "rules=ends_8bit", "weight.bits=3")
+    again = check(json.loads(json.dumps(plain(cfg))))
+    assert again == cfg and config_hash(again) == config_hash(cfg)
+
+
+def test_a_configuration_is_not_changed_by_the_next_one():
+    """Equal parts are one object for all of them."""
+    first = compose("weight.bits=3", "observer@act.observer=mse")
+    kept = plain(first)
+    second = compose("weight.bits=4", "model.width=8", "rules=ends_8bit")
+    assert plain(first) == kept and first.baseline is second.baseline
+    assert (first.weight.bits, second.weight.bits) == (3, 4)
 
 
 def test_plain_is_json_and_resolved():

@@ -2,6 +2,8 @@
 
 import os
 import re
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,12 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from qresearch.cell import prepare, run_cell
+from qresearch.cell import prepare, run_cells
 from qresearch.config import CONFIG_FOLDER, check
 from qresearch.data.source import VARIABLE
 from qresearch.nn.fake_quant import FakeQuant
 from qresearch.nn.slots import slots
+from qresearch.store.shared import Shared
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -54,7 +59,7 @@ def test_a_method_is_one_file_and_one_yaml(tmp_path, monkeypatch):
     ]
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         cfg = check(compose("config", overrides))
-    outcome = run_cell(prepare(cfg), tmp_path, lambda *_: None)
+    (outcome,) = run_cells([prepare(cfg)], Shared(tmp_path), lambda *_: None)
     assert outcome.status == "finished"
     assert {row["observer"] for row in outcome.audit if row["tensor"] == "input"} == {"Sigmas"}
 
@@ -76,12 +81,21 @@ COMMANDS = re.findall(r"^qresearch (?:run|sweep) .+?(?=\n\S|\n```)", README.repl
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_ready_to_run(command):
     """The first cell of each run and sweep composes, builds and fits its model."""
-    chosen = [word.strip("'").partition("=") for word in command.partition("#")[0].split()[2:]]
-    sweep = command.startswith("qresearch sweep")
-    overrides = [f"{key}={value.partition(',')[0] if sweep else value}" for key, _, value in chosen]
-    if any("cifar10" in value for value in overrides) and not os.environ.get(VARIABLE):
+    words = shlex.split(command, comments=True)[2:]
+    if "cifar10" in command and not os.environ.get(VARIABLE):
         pytest.skip(f"the weights are looked for in {VARIABLE}")
-    if any("sigmas" in value for value in overrides):
+    if "sigmas" in command:
         return  # the method of the section on adding one
+    engine = [word for word in words if word.startswith("sweep=")]  # an extra, which changes no cell
+    assert all((CONFIG_FOLDER / "sweep" / f"{word.removeprefix('sweep=')}.yaml").is_file() for word in engine)
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        assert prepare(check(compose("config", overrides))).layers
+        parsed = OverridesParser.create().parse_overrides([word for word in words if word not in engine])
+        ((first, *_),) = BasicSweeper.split_arguments(parsed, None)  # all cells in one batch
+        assert prepare(check(compose("config", first))).layers
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_can_be_typed(command):
+    """A shell takes brackets and the like for its own."""
+    done = subprocess.run(["bash", "-n", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,5 +1,6 @@
 """Whole runs on digits: the numbers of `result.json` beside a numpy network made from the stored baseline."""
 
+import datetime
 import json
 import math
 import re
@@ -9,10 +10,12 @@ import jax
 import numpy as np
 import pytest
 import safetensors.numpy
+import scipy.stats
 
 from qresearch.config import CONFIG_FOLDER, check, config_hash, plain
 from qresearch.data.digits import Digits
-from qresearch.run import metrics_line, run
+from qresearch.execute import run
+from qresearch.run import _alone, metrics_line
 
 CALIBRATION, ANATOMY = 32, 16
 TINY = [
@@ -24,6 +27,7 @@ TINY = [
     f"calibration.images={CALIBRATION}",
     f"anatomy_images={ANATOMY}",
     "tracker=none",
+    "sweep.name=unused",  # the default says the time
 ]
 STE = ["quantizer@weight.quantizer=dynamic", "observer@weight.observer=absmax"]
 STE += ["quantizer@act.quantizer=static", "observer@act.observer=absmax"]
@@ -69,7 +73,7 @@ def records(folder):
     found = {}
     for name, overrides in RUNS.items():
         runs_dir = folder / ("other" if name == "again" else "shared")
-        returned = run(compose(*TINY, *overrides, f"runs_dir={runs_dir}"), folder / name, group=None)
+        returned = run(compose(*TINY, *overrides, f"runs_dir={runs_dir}"), folder / name, overrides=overrides)
         found[name] = json.loads((folder / name / "result.json").read_text())
         assert found[name] == json.loads(json.dumps(returned))
     return found
@@ -138,10 +142,14 @@ def rows_of(record, tensor):
 def test_record_is_whole(name, records, folder):
     record = records[name]
     cfg = check(compose(*TINY, *RUNS[name], f"runs_dir={folder / ('other' if name == 'again' else 'shared')}"))
-    assert (record["schema"], record["status"], record["message"]) == (1, "finished", None)
+    assert (record["schema"], record["status"], record["message"]) == (2, "finished", None)
+    assert record["overrides"] == RUNS[name] and record["not_finite"] == []
     assert record["config"] == plain(cfg) and record["config_hash"] == config_hash(cfg)
     metrics = record["metrics"]
     assert {"top1", "top1_float", "loss", "size_bytes", "size_bytes_float", "seconds", "programs"} <= metrics.keys()
+    assert (metrics["test_images"], metrics["stacked"]) == (297, 1)
+    finished = datetime.datetime.fromisoformat(record["finished_at"])
+    assert finished.tzinfo is not None and abs((datetime.datetime.now(datetime.UTC) - finished).total_seconds()) < 600
     assert all(type(value) in (int, float) and math.isfinite(value) for value in metrics.values())
     assert 0 <= metrics["top1"] <= 100 and 0 < metrics["seconds"] < 600
     assert metrics["top1_float"] > 30  # chance is 10
@@ -264,7 +272,8 @@ def test_cells_of_a_group_share_their_programs(records):
     for name in one_each:
         programs = records[name]["programs"]
         assert programs["evaluate_batch"] == 1  # the float network's own is that of the float run
-        assert set(programs.values()) == {1} and sum(programs.values()) == records[name]["metrics"]["programs"]
+        assert sum(programs.values()) == records[name]["metrics"]["programs"]
+        assert set(programs.values()) == {1}
         assert ("train_step" in programs) == (name in ("float", "lsq", "ste"))
 
 
@@ -347,27 +356,36 @@ def test_audit_says_what_each_layer_is(name, records, folder):
 
 
 def test_a_run_ends_with_its_headline(records, capsys, tmp_path):
-    record = run(compose(*TINY, *RUNS["sibling"], f"runs_dir={tmp_path}"), tmp_path / "run", group=None)
-    *audit, headline = capsys.readouterr().out.splitlines()
+    cfg = compose(*TINY, *RUNS["sibling"], f"runs_dir={tmp_path}")
+    record = _alone(cfg, tmp_path / "run", RUNS["sibling"])
+    *audit, headline, where = capsys.readouterr().out.splitlines()
     assert audit == (tmp_path / "run" / "audit.txt").read_text().splitlines()
     assert headline == metrics_line(record["metrics"])
+    assert where == f"result: {tmp_path / 'run' / 'result.json'}"
+    assert run(cfg, tmp_path / "silent")
+    assert capsys.readouterr().out == ""  # who calls it speaks for it
+
+
+def test_the_headline_in_words():
     metrics = {
         "top1": 12.345,
         "top1_float": 50,
+        "test_images": 297,
         "size_bytes": 250,
         "size_bytes_float": 1000,
         "programs": 2,
         "seconds": 3.04,
     }
+    low, high = (100 * bound for bound in scipy.stats.binomtest(37, 297).proportion_ci(0.95, "wilson"))
+    interval = f"95 % interval {low:.1f} to {high:.1f} % by 297 images"
     assert metrics_line(metrics) == (
-        "top-1 12.35 % (float 50.00 %), 0.2 kB (0.250 of float), 2 programs compiled, 3.0 s"
+        f"top-1 12.35 % ({interval}; float 50.00 %), 0.2 kB (0.250 of float), 2 programs compiled, 3.0 s"
     )
-    assert run(compose(*TINY, *RUNS["sibling"], f"runs_dir={tmp_path}"), tmp_path / "cell", group="sweep")
-    assert capsys.readouterr().out == ""  # the sweep speaks for its cells
+    assert metrics_line({"top1_float": 50, "programs": 2, "seconds": 3.04}) == "2 programs compiled, 3.0 s"
 
 
 def diverged(tmp_path, *overrides):
-    record = run(compose(*TINY, *overrides, f"runs_dir={tmp_path}"), tmp_path / "run", group=None)
+    record = run(compose(*TINY, *overrides, f"runs_dir={tmp_path}"), tmp_path / "run")
     assert record == json.loads((tmp_path / "run" / "result.json").read_text())
     assert record["status"] == "diverged"
     return record
@@ -383,7 +401,7 @@ def test_a_loss_that_is_no_number_is_a_status(tmp_path):
 def test_a_diverged_baseline_is_not_kept(tmp_path):
     record = diverged(tmp_path, "method=ptq", "baseline.learning_rate=1e30")
     assert "top1_float" not in record["metrics"]
-    assert not list(tmp_path.glob("baselines/*"))
+    assert [path.name for path in tmp_path.glob("baselines/*")] == [".claims"]
     assert "baseline.learning_rate" in record["message"]
 
 

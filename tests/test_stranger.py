@@ -1,15 +1,15 @@
 """A stranger adds a number format and a gradient estimator: one file and one yaml each, and nothing else is edited."""
 
 import sys
-from pathlib import Path
 
 import hydra
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qresearch.cell import prepare, run_cell
+from qresearch.cell import prepare, run_cells
 from qresearch.config import CONFIG_FOLDER, check
+from qresearch.store.shared import Shared
 
 GRID = '''
 """e3m1: three exponent bits, one mantissa bit, no infinities; 24 is the largest number."""
@@ -98,7 +98,7 @@ CHOICES = (
 
 def test_both_train_a_network(folder, tmp_path, standard_dtypes):
     cell = prepare(compose(folder, *CHOICES))
-    outcome = run_cell(cell, Path(tmp_path), lambda *point: None)
+    (outcome,) = run_cells([cell], Shared(tmp_path), lambda *point: None)
     assert outcome.status == "finished" and outcome.metrics["top1"] > 50
     sides = {(row["layer"], row["tensor"]): row for row in outcome.audit}
     weights = [row for (_, tensor), row in sides.items() if tensor == "weight"]

@@ -23,6 +23,21 @@ def program(fn: Callable | None = None, **options: Any) -> Any:
     return jax.jit(fn, **options)
 
 
+class Static:
+    """A static argument whose hash is taken once: JAX asks for it in every call, and a network's structure is large."""
+
+    __slots__ = ("_hash", "value")
+
+    def __init__(self, value: Any):
+        self.value, self._hash = value, hash(value)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Static) and (self.value is other.value or self.value == other.value)
+
+
 @contextmanager
 def count_programs() -> Iterator[collections.Counter[str]]:
     """Within the block, the returned counter fills with the programs compiled (or loaded from the compilation

@@ -13,7 +13,7 @@ uniform over a step (Bennett, "Spectra of quantized signals", Bell System Techni
 unequal steps have none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -25,6 +25,7 @@ from qresearch.core.granularity import broadcast_groups
 from qresearch.core.program import program
 from qresearch.core.pytree import pytree_dataclass
 from qresearch.core.qtensor import dequantize
+from qresearch.core.stack import stack, unstack
 from qresearch.grids.integer import LARGEST_BITS
 from qresearch.nn.fake_quant import FakeQuant, TensorQuantizer
 from qresearch.nn.geometry import Geometry
@@ -41,34 +42,54 @@ class _Keep:
 
 
 def anatomy(
-    float_model: nnx.Module,
-    model: nnx.Module,
+    float_models: Sequence[nnx.Module],
+    models: Sequence[nnx.Module],
     layers: Mapping[str, Geometry],
     x: Any,
     *,
     trained: bool,
-) -> list[dict[str, Any]]:
-    """One row for each quantized tensor and each output: {"layer", "tensor", "mse", ...}; None where a number
-    is not finite.
+) -> list[list[dict[str, Any]]]:
+    """Of each of the models, which are of one structure: one row for each quantized tensor and each output,
+    {"layer", "tensor", "mse", ...}; None where a number is not finite.
 
-    `model` is `float_model` quantized (same layers); `trained` says that its weights have been trained since.
+    A model is its float model quantized (same layers); `trained` says that its weights have been trained since.
     """
-    quantized = {path: slot.occupant for path, slot in slots(model).items() if isinstance(slot.occupant, FakeQuant)}
+    quantized = {path: slot.occupant for path, slot in slots(models[0]).items() if isinstance(slot.occupant, FakeQuant)}
     if not quantized:
-        return []
+        return [[] for _ in models]
     axes = tuple((path, layers[path].lhs_axes, layers[path].rhs_axes) for path in quantized)
-    measured = jax.device_get(measure_errors(axes, *nnx.split(float_model), *nnx.split(model), x, trained))
+    graphs = nnx.split(float_models[0])[0], nnx.split(models[0])[0]
+    states = [(nnx.split(before)[1], nnx.split(model)[1]) for before, model in zip(float_models, models, strict=True)]
+    if len(models) == 1:
+        measured = [jax.device_get(measure_errors(axes, graphs, *states[0], x, trained))]
+    else:
+        measured = unstack(measure_errors_together(axes, graphs, *stack(states), x, trained), len(models))
+    return [_rows(quantized, of_model) for of_model in measured]
+
+
+def _rows(paths: Iterable[str], measured: Any) -> list[dict[str, Any]]:
+    """In the order of the layers, which a dict that went through a program has lost."""
     rows = []
-    for path in quantized:  # the order of the layers; that of a dict is lost in a program
+    for path in paths:
         for tensor in (name for name in ("weight", "input", "output") if name in measured[path]):
             numbers = {name: _json(value) for name, value in measured[path][tensor].items()}
             rows.append({"layer": path, "tensor": tensor, **numbers})
     return rows
 
 
-@program(static_argnums=(0, 1, 3, 6))
-def measure_errors(axes, float_graph, float_state, graph, state, x, trained):
-    float_model, model = nnx.merge(float_graph, float_state), nnx.merge(graph, state)
+@program(static_argnums=(0, 1, 5))
+def measure_errors(axes, graphs, float_state, state, x, trained):
+    return _measure_errors(axes, graphs, float_state, state, x, trained)
+
+
+@program(static_argnums=(0, 1, 5))
+def measure_errors_together(axes, graphs, float_state, state, x, trained):
+    """The same of several cells, whose states have a leading axis."""
+    return jax.vmap(lambda before, cell: _measure_errors(axes, graphs, before, cell, x, trained))(float_state, state)
+
+
+def _measure_errors(axes, graphs, float_state, state, x, trained):
+    float_model, model = nnx.merge(graphs[0], float_state), nnx.merge(graphs[1], state)
     watches = {path: _Keep() for path, _, _ in axes}
     _, float_seen = watch_layers(float_model, watches, x)
     _, seen = watch_layers(model, watches, x)
@@ -123,6 +144,6 @@ def _error(x, rounded):
     }
 
 
-def _json(value: np.ndarray) -> float | int | None:
+def _json(value: np.ndarray | np.generic) -> float | int | None:
     number = value.item()
     return number if np.isfinite(number) else None

@@ -50,29 +50,32 @@ def quantize_model(
         check_solvable(rules, ptq)
     kernels = {path: places[path].weight[...] for path, rule in rules.items() if rule.weight is not None}
     axes = tuple(sorted((path, layers[path].rhs_axes) for path in kernels))
-    start = fit_quantizers(axes, rules, kernels, statistics)
-    _check_finite(all_finite(kernels, statistics, start))
+    start, finite = fit_quantizers(axes, rules, kernels, statistics)
+    _check_finite(finite)
     solvable = tuple((path, contract) for path, contract in axes if not _transforms(rules[path]))
     solved = {} if ptq is None else solve_weights(solvable, ptq, rules, start, kernels, key)
     for number, (path, rule) in enumerate(rules.items()):
         weight, act, grad = start[path]
-        keys = _keys(key, number, 3)
+        keys = _keys(key, number, rule)
         sides = {
             "weight": _at_work(rule.weight, weight, keys[0]),
             "act": _at_work(rule.act, act, keys[1], is_act=True),
             "grad": _at_work(rule.grad, grad, keys[2]),
         }
         if path in solved and rule.weight is not None:
-            places[path].weight[...] = dequantize(solved[path]).astype(kernels[path].dtype)
-            sides["weight"] = _settled(rule.weight, solved[path], keys[0])
+            q, places[path].weight[...] = solved[path]
+            sides["weight"] = _settled(rule.weight, q, keys[0])
         if any(side is not None for side in sides.values()):
             places[path].fill(FakeQuant(places[path].attribute, **sides))
     return model
 
 
-def _keys(key: jax.Array | None, number: int, count: int) -> list:
-    """`count` random keys of the `number`-th use of `key`; None for each where there is none."""
-    return [None] * count if key is None else list(jax.random.split(jax.random.fold_in(key, number), count))
+def _keys(key: jax.Array | None, number: int, rule: Rule) -> list:
+    """A random key for each side of the `number`-th layer; None for each where nothing is rounded by chance."""
+    sides = [side for side in (rule.weight, rule.act, rule.grad) if side is not None]
+    if key is None or all(side.spec.rounding is not Rounding.stochastic for side in sides):
+        return [None] * 3
+    return list(jax.random.split(jax.random.fold_in(key, number), 3))
 
 
 def _at_work(
@@ -99,7 +102,9 @@ def _settled(assignment: Assignment, solved: QTensor, key: jax.Array | None) -> 
 
 @program(static_argnums=0)
 def fit_quantizers(axes, rules, kernels, statistics):
-    """(weight qparams, act qparams, grad qparams) of every layer: one program for the whole model."""
+    """For every layer (weight qparams, act qparams, grad qparams), and whether all of its numbers are finite: one
+    program for the whole model.
+    """
     axes = dict(axes)
 
     def fit(path, rule):
@@ -113,20 +118,29 @@ def fit_quantizers(axes, rules, kernels, statistics):
             act = rule.act.quantizer.init(statistics[path].observed, rule.act.spec)
         return weight, act, grad
 
-    return {path: fit(path, rule) for path, rule in rules.items()}
+    def all_finite(path):
+        flags = [jnp.all(jnp.isfinite(number)) for number in jax.tree.leaves((kernels.get(path), start[path]))]
+        if path in statistics:
+            flags.append(statistics[path].finite)
+        return jnp.all(jnp.stack(flags)) if flags else jnp.array(True)
+
+    start = {path: fit(path, rule) for path, rule in rules.items()}
+    return start, {path: all_finite(path) for path in start}
 
 
 @program(static_argnums=0)
 def solve_weights(axes, ptq, rules, start, kernels, key):
-    """The weights as the layer algorithm's codes."""
+    """The weights as the layer algorithm's codes, and as floats."""
 
     def solve(path, contract, key):
         at_work = _at_work(rules[path].weight, start[path][0], key)
         assert at_work is not None  # `axes` names the layers with quantized weights
         w, scale, zero_point = at_work.rounding(kernels[path], contract)
-        return ptq.solve(w, scale=scale, zero_point=zero_point, spec=rules[path].weight.spec, key=key)
+        q = ptq.solve(w, scale=scale, zero_point=zero_point, spec=rules[path].weight.spec, key=key)
+        return q, dequantize(q).astype(kernels[path].dtype)
 
-    keys = _keys(key, len(rules), len(axes))
+    none = [None] * len(axes)
+    keys = none if key is None else list(jax.random.split(jax.random.fold_in(key, len(rules)), len(axes)))
     return {path: solve(path, contract, key) for (path, contract), key in zip(axes, keys, strict=True)}
 
 
@@ -189,17 +203,3 @@ def _check_finite(finite: Mapping[str, Any]) -> None:
             f"The scales of the layers {bad} are not finite: their weights or calibration inputs hold NaN or infinity. "
             "Check the checkpoint and the calibration data."
         )
-
-
-@program
-def all_finite(kernels, statistics, start):
-    """Of every layer: whether its weights, its calibration inputs and the numbers of its quantizers are finite."""
-
-    def check(path):
-        numbers = jax.tree.leaves((kernels.get(path), start[path]))
-        flags = [jnp.all(jnp.isfinite(value)) for value in numbers]
-        if path in statistics:
-            flags.append(statistics[path].finite)
-        return jnp.all(jnp.stack(flags)) if flags else jnp.array(True)
-
-    return {path: check(path) for path in start}

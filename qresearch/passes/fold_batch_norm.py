@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 
@@ -30,15 +31,17 @@ def fold_batch_norm(model: nnx.Module) -> nnx.Module:
     model = nnx.clone(model)
     for _, module in nnx.iter_modules(model):
         for layer_name, norm_name in getattr(module, "norm_pairs", ()):
-            _fold(getattr(module, layer_name), getattr(module, norm_name))
+            layer, norm = getattr(module, layer_name), getattr(module, norm_name)
+            _fold(layer, norm)
             setattr(module, norm_name, Identity())
     return model
 
 
 def _fold(layer: Any, norm: Any) -> None:
-    factor = norm.scale[...] / jnp.sqrt(norm.var[...] + norm.epsilon)
-    bias = 0.0 if layer.bias is None else layer.bias[...]
-    layer.bias = nnx.Param((bias - norm.mean[...]) * factor + norm.bias[...])
+    """In numpy, where every operation is rounded by itself: a compiled program would fuse them, and move last bits."""
+    gamma, beta, mean, var = (np.asarray(part[...]) for part in (norm.scale, norm.bias, norm.mean, norm.var))
+    factor = gamma / np.sqrt(var + np.float32(norm.epsilon))
+    bias = np.float32(0) if layer.bias is None else np.asarray(layer.bias[...])
+    layer.bias = nnx.Param(jnp.asarray((bias - mean) * factor + beta))
     layer.use_bias = True
-    kernel = layer.kernel[...]
-    layer.kernel[...] = kernel * factor.reshape((1,) * (kernel.ndim - 1) + (-1,))
+    layer.kernel[...] = jnp.asarray(np.asarray(layer.kernel[...]) * factor)  # the last axis is that of the channels

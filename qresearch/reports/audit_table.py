@@ -3,27 +3,22 @@
 from collections import Counter
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
+TITLE = "audit: what each layer really is"
 COLUMNS = ("layer", "tensor", "grid", "granularity", "scale", "rounding", "quantizer", "observer", "estimator")
 
 
 def audit_table(rows: list[dict[str, Any]], float_tensors: dict[str, int]) -> str:
     """One line for each weight and input, float ones saying so, and a line about all else that stays float."""
-    table = Table(title="audit: what each layer really is", box=None, title_justify="left", header_style="bold")
-    for column in COLUMNS:
-        table.add_column(column, no_wrap=True)
-    for row in rows:
-        if row["bits"] is None:
-            table.add_row(row["layer"], row["tensor"], "float")
-            continue
-        table.add_row(*(str(row[column]) for column in COLUMNS))
-    printer = Console(width=160, force_terminal=False)
-    with printer.capture() as capture:
-        printer.print(table)
-    lines = [line.rstrip() for line in capture.get().splitlines()]
-    return "\n".join([*lines, _float_line(float_tensors)])
+    cells = [COLUMNS, *(_cells(row) for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(COLUMNS))]
+    lines = ["  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)) for line in cells]
+    return "\n".join([TITLE, *(f" {line}".rstrip() for line in lines), _float_line(float_tensors)])
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    if row["bits"] is None:
+        return (row["layer"], row["tensor"], "float", *[""] * (len(COLUMNS) - 3))
+    return tuple(str(row[column]) for column in COLUMNS)
 
 
 def _float_line(tensors: dict[str, int]) -> str:

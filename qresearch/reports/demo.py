@@ -1,17 +1,17 @@
 """`qresearch demo`: what bits do to a network, PTQ beside QAT, in a table and a picture."""
 
 from collections import defaultdict
-from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from rich.table import Table
 
+from qresearch.reports.comparison import compare, comparison_table
 from qresearch.reports.console import console
 from qresearch.reports.curves import Series, draw_curves
-from qresearch.reports.sweep_summary import SweepSummary
-from qresearch.store.record import read_records
+from qresearch.reports.statistics import mean_interval, shown
+from qresearch.reports.sweep_summary import SweepDisplay
 
 NEXT = """What to try next (`qresearch` is .venv/bin/qresearch):
   qresearch run method=ptq weight.bits=4 act.bits=4          one cell, its audit, and the anatomy of its error
@@ -29,14 +29,9 @@ class Point(NamedTuple):
     bits: int
 
 
-def sweep_folder() -> Path:
-    """A new folder for this demo."""
-    return Path("runs") / f"demo_{datetime.now():%Y-%m-%d_%H-%M-%S}"
-
-
-def show_demo(folder: Path) -> None:
+def show_demo(folder: Path, found: list[dict[str, Any]]) -> None:
     """Print the table of mean and spread over seeds, draw the curves, and say where everything lies."""
-    records = [record for record in read_records(folder) if record["status"] == "finished"]
+    records = [record for record in found if record["status"] == "finished"]
     if not records:
         console.print(f"No cell of {folder} has finished; the messages above say why.", soft_wrap=True)
         return
@@ -47,6 +42,7 @@ def show_demo(folder: Path) -> None:
         cells[Point(config["method"]["name"], weight["granularity"], weight["bits"])].append(record["metrics"])
     float_top1 = [metrics["top1_float"] for group in cells.values() for metrics in group]
     console.print(demo_table(cells))
+    console.print(comparison_table(compare(records, "method"), title="the same seeds in pairs"))
     picture = draw_curves(
         folder / "demo.png",
         [
@@ -59,14 +55,14 @@ def show_demo(folder: Path) -> None:
     console.print(f"picture: {picture}", highlight=False, soft_wrap=True)
     console.print(f"results: {folder} (a result.json for every cell)", highlight=False, soft_wrap=True)
     console.print(NEXT, highlight=False, markup=False, soft_wrap=True)
-    print(SweepSummary.totals)
+    print(SweepDisplay.totals)
 
 
 def demo_table(cells: dict[Point, list[dict[str, Any]]]) -> Table:
-    """Rows: method and granularity; columns: bits; cells: mean top-1 and the standard deviation over seeds."""
+    """Rows: method and granularity; columns: bits; cells: mean top-1 and its 95 % interval over seeds."""
     widths = sorted({point.bits for point in cells}, reverse=True)
     table = Table(
-        title="top-1 %, mean ± standard deviation over seeds",
+        title="top-1 %, mean and 95 % interval over seeds",
         box=None,
         title_justify="left",
         header_style="bold",
@@ -75,16 +71,12 @@ def demo_table(cells: dict[Point, list[dict[str, Any]]]) -> Table:
         table.add_column(column, justify="left" if column in ("method", "scale per") else "right", no_wrap=True)
     for method, granularity in dict.fromkeys(point[:2] for point in cells):
         row = [cells.get(Point(method, granularity, bits), []) for bits in widths]
-        table.add_row(method.upper(), granularity, *(mean_and_spread([m["top1"] for m in group]) for group in row))
+        table.add_row(
+            method.upper(),
+            granularity,
+            *(shown(mean_interval([m["top1"] for m in group]), 1) if group else "-" for group in row),
+        )
     return table
-
-
-def mean_and_spread(values: list[float]) -> str:
-    """`mean ± standard deviation` of a sample; the mean alone for one value."""
-    if not values:
-        return "-"
-    spread = f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.1f}{spread}"
 
 
 def _series(cells: dict[Point, list[dict[str, Any]]], metric: str) -> list[Series]:

@@ -1,9 +1,7 @@
-"""Float baselines: trained once, stored under the hash of what they were trained from, and shared by every run."""
+"""Float baselines as files: a checkpoint, and the curves of its training beside it."""
 
-import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 from flax import nnx
 
@@ -12,28 +10,17 @@ from qresearch.store.record import write_json
 from qresearch.training.loop import Curves
 
 
-class BaselineStore:
-    """A folder of checkpoints with their curves."""
+def load_baseline(path: Path, model: nnx.Module) -> tuple[nnx.Module, Curves] | None:
+    """`model`, filled, and its curves; None where they are not there."""
+    checkpoint, curves = path.with_suffix(".safetensors"), path.with_suffix(".curves.json")
+    if not (checkpoint.is_file() and curves.is_file()):
+        return None
+    load_checkpoint(model, checkpoint)
+    return model, json.loads(curves.read_text())
 
-    def __init__(self, folder: Path):
-        self.folder = folder
 
-    def load(self, model: nnx.Module, ingredients: Any) -> Curves | None:
-        """Fill `model` from the stored baseline of these ingredients and return its curves; None where there
-        is none.
-        """
-        checkpoint, curves = self._paths(ingredients)
-        if not (checkpoint.is_file() and curves.is_file()):
-            return None
-        load_checkpoint(model, checkpoint)
-        return json.loads(curves.read_text())
-
-    def save(self, model: nnx.Module, ingredients: Any, curves: Curves) -> None:
-        """Store `model` as the baseline of these ingredients."""
-        checkpoint, curves_path = self._paths(ingredients)
-        save_checkpoint(model, checkpoint)
-        write_json(curves_path, curves)
-
-    def _paths(self, ingredients: Any) -> tuple[Path, Path]:
-        digest = hashlib.sha256(json.dumps(ingredients, sort_keys=True).encode()).hexdigest()[:16]
-        return self.folder / f"{digest}.safetensors", self.folder / f"{digest}.curves.json"
+def save_baseline(path: Path, baseline: tuple[nnx.Module, Curves]) -> None:
+    """Write a model and its curves."""
+    model, curves = baseline
+    save_checkpoint(model, path.with_suffix(".safetensors"))
+    write_json(path.with_suffix(".curves.json"), curves)

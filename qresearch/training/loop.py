@@ -6,24 +6,29 @@ file alone decides.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from qresearch.core.stack import spread, stack, unstack
 from qresearch.training.augment import Augment
 from qresearch.training.optimizer import Recipe
 from qresearch.training.step import (
     Problem,
     TrainState,
     mean_and_least,
+    mean_and_least_together,
     split_model,
     start_training,
+    start_training_together,
     train_step,
+    train_step_together,
     train_steps,
+    train_steps_together,
 )
 
 POINTS = 100  # about how many points a curve has
@@ -51,64 +56,123 @@ def check_batch(recipe: Recipe, images: int, name: str) -> None:
         )
 
 
+class Trained(NamedTuple):
+    """What training made of one model: its curves, and why it was broken off."""
+
+    curves: Curves
+    diverged: Diverged | None
+
+
 def fit(
-    model: nnx.Module,
+    models: Sequence[nnx.Module],
     images: np.ndarray,
     labels: np.ndarray,
     *,
-    recipe: Recipe,
+    recipes: Sequence[Recipe],
+    seeds: Sequence[int],
     name: str = "optim",
     normalise: Callable,
     augment: Augment,
-    seed: int,
-    listen: Callable[[int, int, dict[str, float | int]], None],
-) -> Curves:
-    """Train `model` in place on stored pixels (n, h, w, c) and labels (n,); returns its curves.
+    listen: Callable[[int, int, int, dict[str, float | int]], None],
+) -> list[Trained]:
+    """Train models of one structure in place on stored pixels (n, h, w, c) and labels (n,), several of them side by
+    side; each has its recipe and its seed, and all recipes are of one structure and length.
 
     An epoch is n // batch_size steps over a new permutation; the remainder rests until the next.
-    `listen(step, total, point)` hears each point of the curves as it is made. Batch norm behaves as the model
-    was left (`train()` or `eval()`).
+    `listen(number, step, total, point)` hears each point of the curves of each model as it is made. Batch norm behaves
+    as the models were left (`train()` or `eval()`).
 
-    `name` is what messages call the recipe. Raises Diverged when the loss or a quantizer's number is not finite or
-    a learned scale not positive, and ValueError for fewer images than one batch.
+    A model whose loss or quantizer's number is not finite, or whose learned scale is not positive, has diverged and
+    keeps its weights. `name` is what messages call the recipe. Raises ValueError for fewer images than one batch.
     """
-    check_batch(recipe, len(images), name)
-    total = len(images) // recipe.batch_size * int(recipe.epochs)
-    graphdef, weights, qparams, rest = split_model(model)
-    state = TrainState(weights, qparams, rest, start_training(recipe, weights, qparams))
-    arrays = (jnp.asarray(images), jnp.asarray(labels))
-    problem = Problem(*arrays, normalise, recipe, total, jax.random.key(seed), augment)
-    curves: Curves = []
+    check_batch(recipes[0], len(images), name)
+    total = len(images) // recipes[0].batch_size * int(recipes[0].epochs)
+    graphdef, state = _start(models, recipes)
+    problem = _problem(images, labels, normalise, augment, recipes, seeds, total)
+    orders = np.stack([_order(len(images), *cell) for cell in zip(recipes, seeds, strict=True)], axis=1)
+    trained = [Trained([], None) for _ in models]
     done = 0
-    for indices in _chunks(_order(len(images), recipe, seed), math.ceil(total / POINTS)):
+    for indices in _chunks(orders, math.ceil(total / POINTS)):
         state, metrics = _advance(graphdef, state, problem, indices, done)
         done += len(indices)
-        point = {
-            "step": done,
-            **{name: float(np.mean(values)) for name, values in jax.device_get(metrics).items()},
-        }
-        scales, least = (_named(tree) for tree in jax.device_get(mean_and_least(state.qparams)))
-        point |= scales
-        broken = [(key, value) for key, value in point.items() if not math.isfinite(value)]
-        broken += [(key, value) for key, value in least.items() if key.startswith(POSITIVE) and value <= 0]
-        if broken:
-            raise Diverged(name, *broken[0], done, curves)
-        curves.append(point)
-        listen(done, total, point)
-    nnx.update(model, state.weights, state.qparams, nnx.filter_state(state.rest, nnx.BatchStat))
-    return curves
+        points, least = _points(len(models), metrics, state.qparams, done)
+        for number, point in enumerate(points):
+            if trained[number].diverged is None:
+                trained[number] = _judge(trained[number], point, least[number], name)
+            if trained[number].diverged is None:
+                listen(number, done, total, point)
+        if all(cell.diverged for cell in trained):
+            break
+    learned = (state.weights, state.qparams, nnx.filter_state(state.rest, nnx.BatchStat))
+    parts = [learned] if len(models) == 1 else unstack(learned, len(models))
+    for model, part, cell in zip(models, parts, trained, strict=True):
+        if cell.diverged is None:
+            nnx.update(model, *part)
+    return trained
+
+
+def _start(models: Sequence[nnx.Module], recipes: Sequence[Recipe]) -> tuple[Any, TrainState]:
+    """The structure of the models and the state of their training, with an axis of cells for more than one."""
+    graphdef, *first = split_model(models[0])
+    if len(models) == 1:
+        weights, qparams, rest = first
+        return graphdef, TrainState(weights, qparams, rest, start_training(recipes[0], weights, qparams))
+    weights, qparams, rest = stack([split_model(model)[1:] for model in models])
+    return graphdef, TrainState(weights, qparams, rest, start_training_together(stack(recipes), weights, qparams))
+
+
+def _problem(
+    images: np.ndarray,
+    labels: np.ndarray,
+    normalise: Callable,
+    augment: Augment,
+    recipes: Sequence[Recipe],
+    seeds: Sequence[int],
+    total: int,
+) -> Problem:
+    keys = [jax.random.key(seed) for seed in seeds]
+    own = (recipes[0], keys[0]) if len(recipes) == 1 else (stack(recipes), stack(keys))
+    return Problem(jnp.asarray(images), jnp.asarray(labels), normalise, own[0], total, own[1], augment)
 
 
 def _advance(
     graphdef: Any, state: TrainState, problem: Problem, indices: np.ndarray, done: int
 ) -> tuple[TrainState, Any]:
+    """The steps of `indices` (steps, cells, batch); metrics have an axis of steps, and one of cells for several."""
+    one, many = (train_step, train_steps) if indices.shape[1] == 1 else (train_step_together, train_steps_together)
+    indices = indices[:, 0] if indices.shape[1] == 1 else spread(indices, axis=1)
     if jax.default_backend() != "cpu":
-        return train_steps(graphdef, state, problem, indices, np.int32(done))
+        return many(graphdef, state, problem, indices, np.int32(done))
     history = []
     for offset, index in enumerate(indices):
-        state, metrics = train_step(graphdef, state, problem, index, np.int32(done + offset))
+        state, metrics = one(graphdef, state, problem, index, np.int32(done + offset))
         history.append(metrics)
     return state, {name: [metrics[name] for metrics in history] for name in history[0]}
+
+
+def _points(cells: int, metrics: Any, qparams: Any, done: int) -> tuple[list[Any], list[dict[str, float]]]:
+    """The point of the curves of each cell, and the least of its quantizers' numbers."""
+    alone = cells == 1
+    summary = mean_and_least(qparams) if alone else mean_and_least_together(len(metrics["loss"][0]), qparams)
+    metrics, summary = jax.device_get((metrics, summary))
+    names, summary = _names(qparams), summary[None] if alone else summary
+    averages = {name: np.mean(np.stack(values).reshape(len(values), -1), axis=0) for name, values in metrics.items()}
+    points = [
+        {"step": done}
+        | {name: float(values[number]) for name, values in averages.items()}
+        | dict(zip(names, summary[number, :, 0].tolist(), strict=True))
+        for number in range(cells)
+    ]
+    return points, [dict(zip(names, summary[number, :, 1].tolist(), strict=True)) for number in range(cells)]
+
+
+def _judge(trained: Trained, point: dict[str, float | int], least: dict[str, float], name: str) -> Trained:
+    """The training with this point, or broken off at it."""
+    broken = [(key, value) for key, value in point.items() if not math.isfinite(value)]
+    broken += [(key, value) for key, value in least.items() if key.startswith(POSITIVE) and value <= 0]
+    if broken:
+        return Trained(trained.curves, Diverged(name, *broken[0], int(point["step"]), trained.curves))
+    return Trained([*trained.curves, point], None)
 
 
 def _order(images: int, recipe: Recipe, seed: int) -> np.ndarray:
@@ -124,10 +188,10 @@ def _chunks(order: np.ndarray, length: int) -> Iterator[np.ndarray]:
         yield order[start : start + length]
 
 
-def _named(qparams: Any) -> dict[str, float]:
-    """The numbers under "scale/LAYER.weight", "scale/LAYER.act" and so on."""
-    named = {}
-    for path, value in nnx.to_flat_state(qparams):
+def _names(qparams: Any) -> list[str]:
+    """The names "scale/LAYER.weight", "scale/LAYER.act" and so on of the numbers, in the order of the leaves."""
+    names = []
+    for path, _ in nnx.to_flat_state(qparams):
         *layer, _slot, side, _, name = (str(part) for part in path)
-        named[f"{name}/{'.'.join(layer)}.{side}"] = float(value.get_value())
-    return named
+        names.append(f"{name}/{'.'.join(layer)}.{side}")
+    return names

@@ -1,5 +1,10 @@
-"""One training step, from a batch of stored pixels to updated weights and quantizer numbers."""
+"""One training step, from a batch of stored pixels to updated weights and quantizer numbers.
 
+The programs `..._together` take the step for several cells side by side; `jax.vmap` makes them of the same step.
+"""
+
+import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from qresearch.core.program import program
+from qresearch.core.program import Static, program
 from qresearch.core.pytree import leaf, pytree_dataclass
 from qresearch.nn.clock import set_clock
 from qresearch.nn.fake_quant import QParam
@@ -33,15 +38,15 @@ class Problem:
     labels: jax.Array = leaf()
     normalise: Callable = leaf()
     recipe: Recipe = leaf()
-    total_steps: int = leaf()
+    total_steps: int | jax.Array = leaf()
     key: jax.Array = leaf()
     augment: Augment = leaf()
 
 
 def split_model(model: nnx.Module) -> tuple[Any, Any, Any, Any]:
-    """(graphdef, weights, qparams, rest)"""
+    """(graphdef as a static argument, weights, qparams, rest)"""
     graphdef, weights, qparams, rest = nnx.split(model, nnx.Param, QParam, ...)
-    return graphdef, weights, qparams, rest
+    return Static(graphdef), weights, qparams, rest
 
 
 @program
@@ -58,10 +63,9 @@ def step(graphdef, state: TrainState, problem: Problem, index, number):
     labels = problem.labels[index]
 
     def loss_of(trained):
-        model = nnx.merge(graphdef, *trained, state.rest, copy=True)  # batch statistics are written inside the gradient
-        set_clock(
-            model, progress=number / problem.total_steps, key=jax.random.fold_in(key, 2)
-        )  # 0, 1: the augmentation's
+        # A copy: batch statistics are written inside the gradient. Of the key, 0 and 1 are the augmentation's.
+        model = nnx.merge(graphdef.value, *trained, state.rest, copy=True)
+        set_clock(model, progress=number / problem.total_steps, key=jax.random.fold_in(key, 2))
         logits = model(images)
         loss = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
         return loss, (logits, split_model(model)[3])
@@ -83,14 +87,54 @@ def train_step(graphdef, state, problem, index, number):
 @program(static_argnums=0)
 def train_steps(graphdef, state, problem, indices, first):
     """As many steps as `indices` has rows, in one program; the metrics gain a leading axis."""
-
-    def body(state, inputs):
-        return step(graphdef, state, problem, *inputs)
-
-    return jax.lax.scan(body, state, (indices, first + jnp.arange(indices.shape[0], dtype=jnp.int32)))
+    return _in_a_row(functools.partial(step, graphdef), state, problem, indices, first)
 
 
 @program
 def mean_and_least(qparams):
-    """The mean and the least of every quantizer number."""
-    return jax.tree.map(jnp.mean, qparams), jax.tree.map(jnp.min, qparams)
+    """The mean and the least of every quantizer number, (numbers, 2) in the order of the leaves: one array to fetch."""
+    return _mean_and_least(qparams)
+
+
+@program
+def start_training_together(recipe, weights, qparams):
+    """The optimizers' first states; every leaf has a leading axis of cells, here and below."""
+    return jax.vmap(lambda *cell: cell[0].transformation(jnp.zeros(())).init(cell[1:]))(recipe, weights, qparams)
+
+
+@program(static_argnums=0)
+def train_step_together(graphdef, state, problem, index, number):
+    return _together(graphdef)(state, problem, index, number)
+
+
+@program(static_argnums=0)
+def train_steps_together(graphdef, state, problem, indices, first):
+    """`indices` is (steps, cells, batch), and so are the metrics."""
+    return _in_a_row(_together(graphdef), state, problem, indices, first)
+
+
+@program(static_argnums=0)
+def mean_and_least_together(cells, qparams):
+    return jax.vmap(_mean_and_least, axis_size=cells)(qparams)  # there may be no numbers, and so no axis to see
+
+
+def _mean_and_least(qparams):
+    numbers = [jnp.stack([jnp.mean(leaf), jnp.min(leaf)]) for leaf in jax.tree.leaves(qparams)]
+    return jnp.stack(numbers) if numbers else jnp.zeros((0, 2))
+
+
+def _together(graphdef):
+    def cells(state, problem, index, number):
+        def cell(state, recipe, key, index):
+            return step(graphdef, state, dataclasses.replace(problem, recipe=recipe, key=key), index, number)
+
+        return jax.vmap(cell)(state, problem.recipe, problem.key, index)
+
+    return cells
+
+
+def _in_a_row(one_step, state, problem, indices, first):
+    def body(state, inputs):
+        return one_step(state, problem, *inputs)
+
+    return jax.lax.scan(body, state, (indices, first + jnp.arange(indices.shape[0], dtype=jnp.int32)))

@@ -1,5 +1,6 @@
 """The anatomy of the error against loops in numpy, on a network of two layers."""
 
+import dataclasses
 import math
 
 import jax
@@ -49,7 +50,8 @@ def quantized(rules, **options):
 
 
 def rows_of(model, *, trained):
-    return {(row["layer"], row["tensor"]): row for row in anatomy(NET, model, LAYERS, jnp.asarray(X), trained=trained)}
+    (rows,) = anatomy([NET], [model], LAYERS, jnp.asarray(X), trained=trained)
+    return {(row["layer"], row["tensor"]): row for row in rows}
 
 
 def compare(x, rounded):
@@ -119,13 +121,35 @@ def test_every_number_against_loops(trained):
     assert clip > 0 and rows["first", "weight"]["mse"] == pytest.approx(clip + rounding, rel=1e-5)
 
 
+def test_models_side_by_side_have_the_rows_that_they_have_alone():
+    """Four of them, of two float networks and three widths."""
+    other = nnx.clone(NET)
+    other.first.kernel[...] = 2.0 * other.first.kernel[...] - 0.5
+    floats, models = [NET, other, NET, other], []
+    for net, bits in zip(floats, (3, 3, 2, 5), strict=True):
+        grid = dataclasses.replace(WEIGHT.spec.grid, bits=bits)
+        weight = Assignment(dataclasses.replace(WEIGHT.spec, grid=grid), WEIGHT.quantizer)
+        rules = assign(list(LAYERS), [Rule(".*", weight=weight, act=ACT)])
+        statistics = calibrate(net, rules, [jnp.asarray(X[:4])])
+        models.append(quantize_model(net, rules, LAYERS, statistics, ptq=RTN()))
+    together = anatomy(floats, models, LAYERS, jnp.asarray(X), trained=False)
+    for number, (net, model) in enumerate(zip(floats, models, strict=True)):
+        (alone,) = anatomy([net], [model], LAYERS, jnp.asarray(X), trained=False)
+        for row, found in zip(alone, together[number], strict=True):
+            numbers = {name: value for name, value in row.items() if name not in ("layer", "tensor")}
+            assert found == {"layer": row["layer"], "tensor": row["tensor"], **approximately(numbers)}
+    weights = [rows[0]["sqnr_db"] for rows in together]
+    assert len(set(weights)) == 4 and [rows[0]["codes"] for rows in together] == [7, 7, 3, 31]
+
+
 def test_an_error_of_nothing_has_no_signal_to_noise_ratio():
     """Infinity is no JSON."""
     on_grid = nnx.clone(NET)
     on_grid.first.kernel[...] = jnp.arange(-7, 13, dtype=jnp.float32).reshape(4, 5).clip(-7, 7) / 8  # the scale is 1/8
     weight = Assignment(QuantSpec(Integer(4)), Static(AbsMax()))
     rules = assign(list(LAYERS), [Rule("first", weight=weight), Rule("second")])
-    rows = anatomy(on_grid, quantize_model(on_grid, rules, LAYERS, {}), LAYERS, jnp.asarray(X), trained=False)
+    model = quantize_model(on_grid, rules, LAYERS, {})
+    (rows,) = anatomy([on_grid], [model], LAYERS, jnp.asarray(X), trained=False)
     assert len(rows) == 2
     for row in rows:
         assert row["mse"] == row["max_error"] == 0.0 and row["sqnr_db"] is None
@@ -149,10 +173,12 @@ def test_rows_are_in_the_order_of_the_layers_and_what_stays_float_has_none():
     weight = Assignment(QuantSpec(Integer(8)), Static(AbsMax()))
     rules = assign(list(layers), [Rule(r"layers\.2", weight=weight), Rule(r"layers\.10", act=act), Rule(".*")])
     x = jnp.asarray(X[:1, :2])
-    rows = anatomy(net, quantize_model(net, rules, layers, calibrate(net, rules, [x])), layers, x, trained=False)
+    model = quantize_model(net, rules, layers, calibrate(net, rules, [x]))
+    (rows,) = anatomy([net], [model], layers, x, trained=False)
     found = [(row["layer"], row["tensor"]) for row in rows]
     assert found == [("layers.2", "weight"), ("layers.2", "output"), ("layers.10", "input"), ("layers.10", "output")]
-    assert anatomy(net, net, layers, x, trained=False) == []
+    assert anatomy([net], [net], layers, x, trained=False) == [[]]
+    assert anatomy([net, net], [net, net], layers, x, trained=False) == [[], []]
 
 
 def test_a_fine_grid_has_the_error_of_uniform_noise():
@@ -160,7 +186,8 @@ def test_a_fine_grid_has_the_error_of_uniform_noise():
     act = Assignment(QuantSpec(Integer(8, range=Range.narrow)), Static(AbsMax()))
     model = quantized([Rule("first", act=act), Rule("second")])
     x = jnp.asarray(np.random.default_rng(1).uniform(-1, 1, size=(2000, 4)) * np.abs(X[:4]).max(), jnp.float32)
-    (row,) = (row for row in anatomy(NET, model, LAYERS, x, trained=False) if row["tensor"] == "input")
+    (rows,) = anatomy([NET], [model], LAYERS, x, trained=False)
+    (row,) = (row for row in rows if row["tensor"] == "input")
     assert row["mse"] == pytest.approx(row["mse_uniform"], rel=0.05) and row["mse_clip"] < 1e-9
     assert abs(row["bias"]) < 0.02 * math.sqrt(row["mse"]) * 3
     assert row["codes_used"] == 255 == row["codes"]
@@ -175,7 +202,7 @@ def test_steps_and_codes_of_other_grids(grid, step):
     """Uniform noise takes the distance of neighbours, and a float's two zeros are one value."""
     rules = assign(list(LAYERS), [Rule("first", weight=Assignment(QuantSpec(grid), Static(AbsMax()))), Rule("second")])
     model = quantize_model(NET, rules, LAYERS, {})
-    row = anatomy(NET, model, LAYERS, jnp.asarray(X), trained=False)[0]
+    ((row, *_),) = anatomy([NET], [model], LAYERS, jnp.asarray(X), trained=False)
     scale = float(np.abs(NET.first.kernel[...]).max() / grid.reach)
     assert row["codes"] == int(grid.count) and 1 < row["codes_used"] <= row["codes"]
     assert row["mse_uniform"] == (None if step is None else pytest.approx((step * scale) ** 2 / 12, rel=1e-5))

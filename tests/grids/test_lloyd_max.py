@@ -7,9 +7,9 @@ import pytest
 
 from qresearch.grids.lloyd_max import Distribution, fit_levels, lloyd_max, optimal_levels
 
-# Max, "Quantizing for Minimum Distortion", 1960, Table I: count, mean squared error, levels from zero upwards (None
-# where this copy of the table has none).
-MAX_1960 = [
+# The quantities of Max's Table I ("Quantizing for Minimum Distortion", 1960), in the digits of an independent
+# computation: count, mean squared error, levels from zero upwards (None where they are not had).
+GAUSSIAN = [
     (2, 0.36338, [0.7979]),
     (3, 0.19017, [0.0, 1.2240]),
     (4, 0.11748, [0.4528, 1.5104]),
@@ -38,7 +38,7 @@ def nearest(x, levels):
     return np.searchsorted((levels[1:] + levels[:-1]) / 2, x)
 
 
-@pytest.mark.parametrize(("count", "mse", "nonnegative"), MAX_1960)
+@pytest.mark.parametrize(("count", "mse", "nonnegative"), GAUSSIAN)
 def test_max_1960(count, mse, nonnegative):
     levels = optimal_levels(count, Distribution.gaussian)
     assert levels.shape == (count,) and np.array_equal(levels, -levels[::-1])

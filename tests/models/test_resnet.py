@@ -96,7 +96,7 @@ def resnet20():
 def test_public_weights_on_500_test_images():
     """455 of them are right by an evaluation that shares no code with this one: NCHW, on the tensors of the file."""
     images, labels = CIFAR10().test()
-    found = accuracy(resnet20(), images[:500], labels[:500], normalise_for(CIFAR10()))
+    (found,) = accuracy([resnet20()], images[:500], labels[:500], normalise_for(CIFAR10()))
     assert found["top1"] == pytest.approx(100 * 455 / 500)
 
 
@@ -108,4 +108,5 @@ def test_public_weights_on_all_test_images(depth, top1):
     model = abstract(depth)
     load_checkpoint(model, Path(DATA) / f"resnet{depth}_cifar10.safetensors")
     model.eval()
-    assert accuracy(model, *CIFAR10().test(), normalise_for(CIFAR10()))["top1"] == pytest.approx(top1, abs=1e-6)
+    (found,) = accuracy([model], *CIFAR10().test(), normalise_for(CIFAR10()))
+    assert found["top1"] == pytest.approx(top1, abs=1e-6)

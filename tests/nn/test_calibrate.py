@@ -1,5 +1,7 @@
 """Calibration: the statistics of what really reaches each layer, whatever the batches are."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,12 +10,16 @@ from flax import nnx
 
 from qresearch.core.spec import QuantSpec
 from qresearch.grids.integer import Integer
-from qresearch.nn.calibrate import calibrate
+from qresearch.nn.calibrate import calibrate, calibration_key, statistics_structure
+from qresearch.nn.geometry import geometry
 from qresearch.nn.observe import Seen
 from qresearch.nn.rules import Assignment, Rule, assign
 from qresearch.nn.slots import slots
 from qresearch.observers.absmax import AbsMax
+from qresearch.observers.mse import MSE
+from qresearch.observers.percentile import Percentile
 from qresearch.quantizers.dynamic import Dynamic
+from qresearch.quantizers.lsq import LSQ
 from qresearch.quantizers.static import Static
 
 RNG = np.random.default_rng(0)
@@ -89,3 +95,28 @@ def test_a_scale_that_is_not_stored_asks_for_no_statistic():
     statistics = calibrate(NET, rules, [X[:5], X[5:]])
     seen = statistics["first"]
     assert seen.observed is None and seen.lowest == -2.5 and seen.finite
+
+
+def test_the_structure_of_the_statistics_is_known_before_they_are_taken(observer_class):
+    rules = rules_for(observer_class())
+    structure = statistics_structure(rules, geometry(NET, X.shape))
+    assert structure == jax.tree.structure(calibrate(NET, rules, [X])) and structure.num_leaves > 2
+    assert statistics_structure(assign(list(slots(NET)), [Rule(".*")]), geometry(NET, X.shape)).num_leaves == 0
+
+
+def key_of(observer=AbsMax, quantizer=Static, weight=None, granularity="tensor", bits=2):
+    act = Assignment(QuantSpec(Integer(bits, signed=None), granularity), quantizer(observer()))
+    return json.dumps(calibration_key(assign(list(slots(NET)), [Rule("third"), Rule(".*", weight=weight, act=act)])))
+
+
+def test_the_key_sees_what_the_statistics_depend_on():
+    """Observers and their numbers, and the specs; the key can be written as JSON."""
+    keys = [key_of(), key_of(lambda: Percentile(99.0)), key_of(lambda: Percentile(99.9)), key_of(granularity="channel")]
+    keys += [key_of(bits=3), key_of(MSE), key_of(quantizer=Dynamic)]
+    assert len(set(keys)) == len(keys)
+    weight = Assignment(QuantSpec(Integer(4)), Static(AbsMax()))
+    assert key_of() == key_of(weight=weight) == key_of(quantizer=LSQ)  # what weights are, and who learns from there
+
+
+def test_the_key_of_a_network_without_quantized_inputs_is_empty():
+    assert calibration_key(assign(list(slots(NET)), [Rule(".*")])) == []

@@ -11,7 +11,7 @@ from qresearch.evaluation.anatomy import anatomy
 from qresearch.evaluation.audit import audit, float_tensors
 from qresearch.evaluation.size import float_bytes, quantized_bytes
 from qresearch.grids.integer import Integer
-from qresearch.nn.calibrate import calibrate
+from qresearch.nn.calibrate import calibrate, statistics_structure
 from qresearch.nn.geometry import geometry
 from qresearch.nn.quantize_model import quantize_model
 from qresearch.nn.rules import Assignment, Rule, assign
@@ -87,9 +87,11 @@ def test_it_has_no_input_and_is_counted_audited_and_taken_apart():
         ("out", "input"),
     ]
     assert float_tensors(model) == {"out.bias": 3}
+    rules = assign(list(slots(MODEL)), [Rule(".*", act=Assignment(QuantSpec(Integer(8)), Static(AbsMax())))])
+    assert statistics_structure(rules, LAYERS) == jax.tree.structure(calibrate(MODEL, rules, [TOKENS]))
     table, kernel, scale = 20 * 8 * 4 - (80 + 20 * 4), 8 * 3 * 4 - (12 + 3 * 4), 4
     assert float_bytes(MODEL) - quantized_bytes(model, LAYERS) == table + kernel - scale
-    rows = anatomy(MODEL, model, LAYERS, TOKENS, trained=False)
+    (rows,) = anatomy([MODEL], [model], LAYERS, TOKENS, trained=False)
     assert [(row["layer"], row["tensor"]) for row in rows] == [
         ("embed", "weight"),
         ("out", "weight"),

@@ -1,5 +1,7 @@
 """Training: against a loop in numpy, reproducible, and stopped with what it knew when the loss is lost."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -65,14 +67,29 @@ def quantized(quantizer, bits=2):
 
 
 def train(model, recipe, *, seed=0, augment=None, images=IMAGES):
+    """(curves, what was heard) of one model, which must not diverge."""
+    ((curves, diverged),), heard = train_all([model], [recipe], seeds=[seed], augment=augment, images=images)
+    assert diverged is None
+    return curves, heard
+
+
+def train_all(models, recipes, *, seeds, augment=None, images=IMAGES):
     heard = []
     options = {
         "normalise": NORMALISE,
         "augment": augment or Augment(),
-        "seed": seed,
+        "recipes": recipes,
+        "seeds": seeds,
         "listen": lambda *told: heard.append(told),
     }
-    return fit(model, images, LABELS[: len(images)], recipe=recipe, **options), heard
+    return fit(models, images, LABELS[: len(images)], **options), heard
+
+
+def lost(model, recipe):
+    """Why the training of one model was broken off, its curves, and what was heard."""
+    ((curves, diverged),), heard = train_all([model], [recipe], seeds=[0])
+    assert isinstance(diverged, Diverged) and diverged.curves == curves
+    return diverged, curves, heard
 
 
 def scale_of(model):
@@ -117,7 +134,7 @@ def test_it_learns_and_tells():
     model = build()
     curves, heard = train(model, SGD(0.5, epochs=30, batch_size=8))  # 20 images: two steps an epoch, four images rest
     assert [point["step"] for point in curves] == list(range(1, 61))
-    assert heard == [(point["step"], 60, point) for point in curves]
+    assert heard == [(0, point["step"], 60, point) for point in curves]
     assert curves[-1]["loss"] < 0.5 * curves[0]["loss"] and curves[-1]["accuracy"] > 0.8
 
 
@@ -177,14 +194,14 @@ def test_batch_norm_behaves_as_the_model_was_left(training):
 
 
 def test_a_loss_that_is_lost():
-    with pytest.raises(
-        Diverged, match=r"^The loss is (nan|inf) after step \d+; lower optim\.learning_rate\.$"
-    ) as raised:
-        train(build(), SGD(1e38, momentum=0.0, weight_decay=0.0, epochs=4, batch_size=10))
-    assert 1 < raised.value.step <= 8 and [point["step"] for point in raised.value.curves] == list(
-        range(1, raised.value.step)
-    )
-    assert all(np.isfinite(point["loss"]) for point in raised.value.curves)
+    model = build()
+    kernel = model.linear.kernel[...]
+    diverged, curves, heard = lost(model, SGD(1e38, momentum=0.0, weight_decay=0.0, epochs=4, batch_size=10))
+    assert re.fullmatch(r"The loss is (nan|inf) after step \d+; lower optim\.learning_rate\.", str(diverged))
+    assert 1 < diverged.step <= 8 and [point["step"] for point in curves] == list(range(1, diverged.step))
+    assert all(np.isfinite(point["loss"]) for point in curves)
+    assert [point for *_, point in heard] == curves
+    np.testing.assert_array_equal(model.linear.kernel[...], kernel)  # it keeps its weights
 
 
 def test_fewer_images_than_a_batch():
@@ -195,5 +212,93 @@ def test_fewer_images_than_a_batch():
 def test_a_learned_scale_that_turns_negative():
     """It would flip every sign and still be finite."""
     model = quantized(LSQ(AbsMax()))
-    with pytest.raises(Diverged, match=r"The scale/linear.weight is -\d.* after step"):
-        train(model, SGD(epochs=30, batch_size=20, learning_rate=0.0, quantizer_learning_rate=30.0))
+    diverged, *_ = lost(model, SGD(epochs=30, batch_size=20, learning_rate=0.0, quantizer_learning_rate=30.0))
+    assert re.match(r"The scale/linear.weight is -\d.* after step", str(diverged))
+
+
+CELLS = ((2, 0.5, 0), (3, 0.1, 1), (4, 0.3, 0))  # bits, rate, seed
+
+
+def recipe_of(rate, **options):
+    return SGD(rate, 0.2, momentum=0.9, weight_decay=0.01, epochs=3, batch_size=8, **options)
+
+
+def test_models_side_by_side_train_as_they_do_alone():
+    augment = Augment(flip=True, crop=1)
+    alone, together = ([quantized(LSQ(MeanMagnitude()), bits) for bits, *_ in CELLS] for _ in range(2))
+    recipes, seeds = [recipe_of(rate) for _, rate, _ in CELLS], [seed for *_, seed in CELLS]
+    found, heard = train_all(together, recipes, seeds=seeds, augment=augment)
+    for number, model in enumerate(alone):
+        curves, told = train(model, recipes[number], seed=seeds[number], augment=augment)
+        stacked, diverged = found[number]
+        assert diverged is None and stacked == [pytest.approx(point, rel=1e-4, abs=1e-6) for point in curves]
+        assert [said[1:] for said in heard if said[0] == number] == [
+            (*said[1:3], stacked[i]) for i, said in enumerate(told)
+        ]
+        np.testing.assert_allclose(together[number].linear.kernel[...], model.linear.kernel[...], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(scale_of(together[number]), scale_of(model), rtol=1e-4)
+    assert len({cell.curves[-1]["loss"] for cell in found}) == len(CELLS)
+
+
+@pytest.mark.parametrize("cells", [1, 3])
+def test_many_steps_in_one_program_train_as_a_loop_does(cells, monkeypatch):
+    """As on an accelerator."""
+    recipes, seeds = [recipe_of(rate) for _, rate, _ in CELLS[:cells]], [seed for *_, seed in CELLS[:cells]]
+    found = []
+    for backend in ("cpu", "gpu"):
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        models = [quantized(LSQ(MeanMagnitude()), bits) for bits, *_ in CELLS[:cells]]
+        with count_programs() as counted:
+            trained, _ = train_all(models, recipes, seeds=seeds)
+        assert counted[f"train_step{'s' * (backend == 'gpu')}{'_together' * (cells > 1)}"] <= 1
+        found.append(([cell.curves for cell in trained], [model.linear.kernel[...] for model in models]))
+    (curves, kernels), (scanned, scanned_kernels) = found
+    for number in range(cells):
+        assert scanned[number] == [pytest.approx(point, rel=1e-4, abs=1e-6) for point in curves[number]]
+        np.testing.assert_allclose(scanned_kernels[number], kernels[number], rtol=1e-4, atol=1e-6)
+
+
+def test_one_that_diverges_leaves_the_others_alone():
+    """It keeps its weights and the curves that it had; nobody hears of it afterwards."""
+    models, rates = [build() for _ in range(3)], (0.1, 1e38, 0.3)
+    kernel = models[1].linear.kernel[...]
+    recipes = [SGD(rate, momentum=0.0, weight_decay=0.0, epochs=4, batch_size=10) for rate in rates]
+    found, heard = train_all(models, recipes, seeds=[0, 1, 2])
+    assert [cell.diverged is None for cell in found] == [True, False, True]
+    broken = found[1].diverged
+    assert [point["step"] for point in found[1].curves] == list(range(1, broken.step)) and broken.curves == found[
+        1
+    ].curves
+    assert [said for said in heard if said[0] == 1] == [(1, point["step"], 8, point) for point in found[1].curves]
+    np.testing.assert_array_equal(models[1].linear.kernel[...], kernel)
+    for number in (0, 2):
+        model = build()
+        curves, _ = train(model, recipes[number], seed=number)
+        assert found[number].curves == [pytest.approx(point, rel=1e-4) for point in curves]
+        np.testing.assert_allclose(models[number].linear.kernel[...], model.linear.kernel[...], rtol=1e-4, atol=1e-6)
+
+
+def test_when_all_have_diverged_it_stops():
+    recipes = [SGD(1e38, momentum=0.0, weight_decay=0.0, epochs=1000, batch_size=10)] * 2
+    found, heard = train_all([build(), build()], recipes, seeds=[0, 1])
+    assert all(cell.diverged.step < 100 for cell in found) and len(heard) == sum(len(cell.curves) for cell in found)
+
+
+def test_batch_norm_of_models_side_by_side_is_their_own():
+    alone, together = ([build(WithNorm) for _ in range(2)] for _ in range(2))
+    recipe = SGD(0.1, epochs=1, batch_size=10)
+    train_all(together, [recipe] * 2, seeds=[0, 1])
+    for seed in (0, 1):
+        train(alone[seed], recipe, seed=seed)
+        np.testing.assert_allclose(together[seed].norm.mean, alone[seed].norm.mean, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(together[seed].norm.var, alone[seed].norm.var, rtol=1e-5)
+    assert not np.allclose(together[0].norm.mean, together[1].norm.mean)
+
+
+def test_stacks_of_other_numbers_share_the_programs():
+    recipes = [SGD(rate, epochs=1, batch_size=10) for rate in (0.1, 0.2)]
+    train_all([quantized(LSQ(MeanMagnitude()), bits) for bits in (2, 8)], recipes, seeds=[0, 1])
+    others = [SGD(rate, weight_decay=0.1, epochs=2, batch_size=10) for rate in (0.3, 0.4)]
+    with count_programs() as counted:
+        found, _ = train_all([quantized(LSQ(MeanMagnitude()), bits) for bits in (3, 4)], others, seeds=[2, 3])
+    assert counted == {} and [len(cell.curves) for cell in found] == [4, 4]

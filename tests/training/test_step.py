@@ -1,15 +1,29 @@
 """The compiled step: many in one scan are the same as one after another, and runs that differ in numbers share it."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from qresearch.core.program import count_programs
+from qresearch.core.stack import stack, unstack
 from qresearch.data.normalise import Normalise
 from qresearch.training.augment import Augment
 from qresearch.training.optimizer import SGD
-from qresearch.training.step import Problem, TrainState, split_model, start_training, train_step, train_steps
+from qresearch.training.step import (
+    Problem,
+    TrainState,
+    mean_and_least_together,
+    split_model,
+    start_training,
+    start_training_together,
+    train_step,
+    train_step_together,
+    train_steps,
+    train_steps_together,
+)
 
 IMAGES = jnp.asarray(np.random.default_rng(0).integers(0, 9, size=(24, 3, 3, 1)), jnp.uint8)
 LABELS = jnp.arange(24, dtype=jnp.int32) % 3
@@ -55,13 +69,48 @@ def test_a_scan_is_the_loop():
     scanned, more = train_steps(graphdef, scanned, problem, ORDER[3:], np.int32(3))
     # Two programs: sums may be added in another order.
     np.testing.assert_allclose(np.concatenate([metrics["loss"], more["loss"]]), losses, rtol=1e-5)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
-        nnx.to_pure_dict(scanned.weights),
-        nnx.to_pure_dict(state.weights),
-    )
+    assert_close(scanned.weights, state.weights)
     before, after = (nnx.to_pure_dict(nnx.filter_state(s.rest, nnx.BatchStat)) for s in (first, state))
     assert not np.allclose(before["norm"]["mean"], after["norm"]["mean"])
+
+
+def assert_close(a, b):
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), nnx.to_pure_dict(a), nnx.to_pure_dict(b)
+    )
+
+
+def test_cells_side_by_side_take_the_steps_that_they_take_alone():
+    """Each with its own rate, key and batches; one step at a time, and several in a scan."""
+    recipes = [SGD(rate, batch_size=4) for rate in (0.1, 0.3)]
+    orders = np.stack([ORDER, ORDER[::-1]], axis=1)
+    started = [start(recipe, seed, Augment(flip=True, crop=1)) for seed, recipe in enumerate(recipes)]
+    graphdef, _, problem = started[0]
+    states = stack([state for _, state, _ in started])
+    optimizer = start_training_together(stack(recipes), states.weights, states.qparams)
+    together = states._replace(optimizer=optimizer)
+    own = {"recipe": stack(recipes), "key": stack([problem.key for *_, problem in started])}
+    problem = dataclasses.replace(problem, **own)
+    losses = []
+    for number, index in enumerate(orders[:3]):
+        together, metrics = train_step_together(graphdef, together, problem, index, np.int32(number))
+        losses.append(metrics["loss"])
+    together, metrics = train_steps_together(graphdef, together, problem, orders[3:], np.int32(3))
+    losses += list(metrics["loss"])
+    for cell, (graphdef, state, problem) in enumerate(started):
+        for number, index in enumerate(orders[:, cell]):
+            state, metrics = train_step(graphdef, state, problem, index, np.int32(number))
+            np.testing.assert_allclose(losses[number][cell], metrics["loss"], rtol=1e-5)
+        found = unstack(together, 2)[cell]
+        assert_close(found.weights, state.weights)
+        assert_close(nnx.filter_state(found.rest, nnx.BatchStat), nnx.filter_state(state.rest, nnx.BatchStat))
+
+
+def test_the_mean_and_the_least_of_the_numbers_of_each_cell():
+    numbers = {"a": jnp.asarray([[1.0, 3.0], [-2.0, 4.0], [5.0, 5.0]]), "b": jnp.asarray([7.0, 8.0, 9.0])}
+    found = mean_and_least_together(3, numbers)
+    np.testing.assert_array_equal(found, [[[2, 1], [7, 7]], [[1, -2], [8, 8]], [[5, 5], [9, 9]]])
+    assert mean_and_least_together(3, {}).shape == (3, 0, 2)  # a network whose quantizers keep nothing
 
 
 def test_the_metrics_are_those_of_the_batch_before_the_update():
