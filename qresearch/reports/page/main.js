@@ -1,0 +1,60 @@
+// The start of the page.
+
+function drawAll() {
+  drawHeader();
+  drawProblems();
+  drawFilters();
+  drawTable();
+  drawCompare();
+  drawFigures();
+}
+
+function startTheme() {
+  const root = document.documentElement;
+  const button = byId("theme");
+  const show = () => {
+    button.textContent = isDark() ? "Light" : "Dark";
+    button.setAttribute("aria-label", `Switch to ${isDark() ? "light" : "dark"} colours`);
+    drawFigures();
+  };
+  try {
+    root.dataset.theme = localStorage.getItem("qresearch theme") ?? "";
+  } catch {
+    // no storage: the system's colours
+  }
+  button.addEventListener("click", () => {
+    root.dataset.theme = isDark() ? "light" : "dark";
+    try {
+      localStorage.setItem("qresearch theme", root.dataset.theme);
+    } catch {
+      // it holds for this page alone
+    }
+    show();
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", show);
+  show();
+}
+
+function start() {
+  readDocument(JSON.parse(byId("data").textContent));
+  Object.assign(curves, JSON.parse(byId("curves").textContent));
+  restoreState();
+  figure("plot-accuracy", drawAccuracy);
+  figure("plot-size", (element) => drawCost(element, "size_bytes"));
+  figure("plot-bitops", (element) => drawCost(element, "bitops"));
+  figure("plot-parallel", drawParallel);
+  figure("plot-heat", drawHeat);
+  figure("plot-split", drawSplit);
+  figure("plot-training", drawTraining);
+  figure("plot-scales", drawScales);
+  figure("plot-pairs", drawPairs);
+  figure("plot-difference", drawDifference);
+  startFilters();
+  startTable();
+  startDetails();
+  refresh();
+  startTheme();
+  startLive();
+}
+
+start();
