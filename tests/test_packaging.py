@@ -71,13 +71,14 @@ def test_wheel_holds_the_package_with_its_configs_and_experiments(tmp_path):
     held = set(zipfile.ZipFile(wheel).namelist())
     assert {name.partition("/")[0] for name in held} == {
         "qresearch",
+        "hydra_plugins",  # where Hydra looks for launchers and sweepers
         f"qresearch-{PROJECT['version']}.dist-info",
     }
     for path in files_of_checkout():
         name = path.relative_to(ROOT).as_posix()
         if name.startswith(("configs/", "experiments/")):
             assert f"qresearch/{name}" in held
-        elif name.startswith("qresearch/"):
+        elif name.startswith(("qresearch/", "hydra_plugins/")):
             assert name in held
 
 
