@@ -31,6 +31,15 @@ MODULES = {
     "export-wandb": "qresearch.reports.export_wandb_command",
     "import-torch": "qresearch.models.import_torch",
 }
+# Presets of other engines: the extra that brings each, and what Hydra finds of it.
+ENGINES = {
+    "joblib": ("joblib", "hydra_joblib_launcher"),
+    "submitit_local": ("submitit", "hydra_submitit_launcher"),
+    "slurm": ("submitit", "hydra_submitit_launcher"),
+    "ray": ("ray", "hydra_ray_launcher"),
+    "ray_cluster": ("ray", "hydra_ray_launcher"),
+    "optuna": ("optuna", "hydra_optuna_sweeper"),
+}
 UNNAMED = ("tracker", "runs_dir", "hydra", "sweep")  # they are not part of what a sweep is
 
 
@@ -57,8 +66,22 @@ def _run(arguments: list[str]) -> None:
 
 
 def _sweep(arguments: list[str]) -> None:
+    _check_engine(arguments)
     named = any(argument.lstrip("+").partition("=")[0] in ("sweep.name", "hydra.sweep.dir") for argument in arguments)
     _run(["--multirun", *arguments, *([] if named else [f"sweep.name={sweep_name(arguments)}"])])
+
+
+def _check_engine(arguments: list[str]) -> None:
+    """End with a message where the engine of a preset is an extra that is not installed."""
+    for name in (word.removeprefix("sweep=") for word in arguments if word.startswith("sweep=")):
+        extra, plugin = ENGINES.get(name, ("", ""))
+        if plugin and importlib.util.find_spec(f"hydra_plugins.{plugin}") is None:
+            print(
+                f"sweep={name} needs the extra `{extra}`, which is not installed: `make setup EXTRAS={extra}` in a "
+                f"checkout, or pip install 'qresearch[{extra}]'.",
+                file=sys.stderr,
+            )
+            sys.exit(1)
 
 
 def sweep_name(arguments: list[str]) -> str:

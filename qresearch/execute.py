@@ -81,6 +81,8 @@ def settle(jobs: Sequence[Job], *, force: bool = False, wait: bool = False) -> l
                 note(sweep, "kept", name, **_headline(record), code=code(record["environment"]))
         missing = list({job.name: job for job in mine if kept[job.name] is None}.values())
         for job in missing:
+            for part in job.folder.glob("*.part"):  # of a process that was killed while it wrote
+                part.unlink()
             note(sweep, "started", job.name)
         computed = _settled(missing, sweep=sweep.name) if missing else []
         found = {job.name: each.record for job, each in zip(missing, computed, strict=True)}

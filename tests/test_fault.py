@@ -1,0 +1,97 @@
+"""A sweep that is killed at random moments and begun again ends as one that was left alone."""
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from collections import Counter
+from itertools import product
+
+import pytest
+
+from qresearch.store.journal import FILE, Follower
+from qresearch.store.record import read_records
+from qresearch.sweep.launch import run_cells_named
+
+TINY = ["model=mlp", "model.width=8", "baseline.epochs=1", "anatomy_images=8", "calibration.images=16", "tracker=none"]
+OF_THE_RUN = ("seconds", "programs", "stacked")  # metrics that say how a cell was computed
+KILLS = 10
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory):
+    """Starts processes that have imported everything, with a compilation cache that they share."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_ENABLE_COMPILATION_CACHE", "true")
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("programs")))
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["qresearch.sweep.launch"])
+        yield context
+
+
+def cells(runs):
+    spans = product(["weight.bits=2", "weight.bits=3", "weight.bits=4", "weight.bits=8"], range(6))
+    return [[*TINY, bits, f"seed={seed}", f"runs_dir={runs}"] for bits, seed in spans]
+
+
+def begin(processes, runs):
+    process = processes.Process(target=run_cells_named, args=(cells(runs), runs / "sweep"))
+    process.start()
+    return process
+
+
+def kill_after(process, follower, finished, pause_s):
+    """SIGKILL a little after so many more cells have finished."""
+    seen, deadline = 0, time.monotonic() + 120
+    while seen < finished and time.monotonic() < deadline:
+        assert process.is_alive()
+        time.sleep(0.002)
+        seen += sum(event["event"] == "finished" for event in follower.read())
+    time.sleep(pause_s)
+    assert process.is_alive(), "it was through before it could be killed"
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+def numbers(record):
+    return {name: value for name, value in record["metrics"].items() if name not in OF_THE_RUN}
+
+
+def test_killed_ten_times(processes, tmp_path, capfd):
+    left_alone, killed = tmp_path / "left_alone", tmp_path / "killed"
+    process = begin(processes, left_alone)
+    process.join()
+    assert process.exitcode == 0
+    expected = {record["config_hash"]: numbers(record) for record in read_records(left_alone / "sweep")}
+    assert len(expected) == 24
+
+    moments = random.Random(0)
+    for _ in range(KILLS):
+        (killed / "sweep").mkdir(parents=True, exist_ok=True)
+        follower = Follower(killed / "sweep")
+        finished = moments.choice([0, 1, 1])
+        # A process needs a second for its first cell; then a cell takes some hundredths.
+        kill_after(begin(processes, killed), follower, finished, moments.uniform(0, 0.02 if finished else 1.0))
+    process = begin(processes, killed)
+    process.join()
+    assert process.exitcode == 0
+
+    found = read_records(killed / "sweep")
+    # The runs folder is part of no hash, so the cells have equal names.
+    assert {record["config_hash"]: numbers(record) for record in found} == expected
+    assert {record["status"] for record in found} == {"finished"}
+    assert not list((killed / "sweep").rglob("*.part"))
+
+    events = Follower(killed / "sweep", from_start=True).read()
+    assert len((killed / "sweep" / FILE).read_bytes().splitlines()) >= len(events) > 24
+    ended = Counter(event["cell"] for event in events if event["event"] == "finished")
+    assert set(ended.values()) == {1}  # where the kill came between the record and its line, the cell is only "kept"
+    over = set()
+    for event in events:
+        assert not (event["event"] == "started" and event["cell"] in over), "a cell with a result was begun again"
+        if event["event"] in ("finished", "kept"):
+            over.add(event["cell"])
+    assert over == expected.keys()
