@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import importlib.util
 import re
 import sys
 from pathlib import Path
