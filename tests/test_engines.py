@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -116,6 +117,13 @@ def test_a_preset_chooses_its_engine_and_changes_no_cell(preset, launcher, setti
 def composed_cell():
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         return compose("config")
+
+
+def test_the_page_on_scale_tells_of_every_preset():
+    page = (ROOT / "docs" / "scale.md").read_text()
+    told = re.findall(r"^\| `(\w+)`(?: \(default\))? \|", page, re.MULTILINE)
+    assert sorted(told) == sorted(path.stem for path in (CONFIG_FOLDER / "sweep").glob("*.yaml"))
+    assert set(told) - {"grid"} == set(PLUGINS)
 
 
 COUNT_THREADS = """

@@ -14,9 +14,18 @@ from qresearch.store.journal import FILE, Follower
 from qresearch.store.record import read_records
 from qresearch.sweep.launch import run_cells_named
 
-TINY = ["model=mlp", "model.width=8", "baseline.epochs=1", "anatomy_images=8", "calibration.images=16", "tracker=none"]
+TINY = [
+    "model=mlp",
+    "model.width=8",
+    "baseline.epochs=1",
+    "optim.epochs=1",
+    "anatomy_images=8",
+    "calibration.images=16",
+    "tracker=none",
+]
 OF_THE_RUN = ("seconds", "programs", "stacked")  # metrics that say how a cell was computed
 KILLS = 10
+LAST = 19  # results before the last one of them: some cells are left, however late it comes
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +41,10 @@ def processes(tmp_path_factory):
 
 
 def cells(runs):
-    spans = product(["weight.bits=2", "weight.bits=3", "weight.bits=4", "weight.bits=8"], range(6))
-    return [[*TINY, bits, f"seed={seed}", f"runs_dir={runs}"] for bits, seed in spans]
+    """16 of PTQ and 8 of training, from four float networks."""
+    spans = [*product(["ptq"], [2, 3, 4, 8], range(4)), *product(["qat"], [2, 3, 4, 8], range(2))]
+    words = [[f"method={method}", f"weight.bits={bits}", f"seed={seed}"] for method, bits, seed in spans]
+    return [[*TINY, *cell, f"runs_dir={runs}"] for cell in words]
 
 
 def begin(processes, runs):
@@ -42,13 +53,12 @@ def begin(processes, runs):
     return process
 
 
-def kill_after(process, follower, finished, pause_s):
-    """SIGKILL a little after so many more cells have finished."""
-    seen, deadline = 0, time.monotonic() + 120
-    while seen < finished and time.monotonic() < deadline:
+def kill(process, sweep, finished, pause_s):
+    """SIGKILL a little after so many cells have a result."""
+    deadline = time.monotonic() + 120
+    while len(list(sweep.glob("*/result.json"))) < finished and time.monotonic() < deadline:
         assert process.is_alive()
-        time.sleep(0.002)
-        seen += sum(event["event"] == "finished" for event in follower.read())
+        time.sleep(0.001)
     time.sleep(pause_s)
     assert process.is_alive(), "it was through before it could be killed"
     os.kill(process.pid, signal.SIGKILL)
@@ -68,13 +78,12 @@ def test_killed_ten_times(processes, tmp_path, capfd):
     expected = {record["config_hash"]: numbers(record) for record in read_records(left_alone / "sweep")}
     assert len(expected) == 24
 
-    moments = random.Random(0)
-    for _ in range(KILLS):
-        (killed / "sweep").mkdir(parents=True, exist_ok=True)
-        follower = Follower(killed / "sweep")
-        finished = moments.choice([0, 1, 1])
+    moments = random.Random(5)  # from before the first result to 19 of them
+    for finished in sorted(moments.randint(0, LAST) for _ in range(KILLS)):
+        before = len(list(killed.glob("sweep/*/result.json")))
         # A process needs a second for its first cell; then a cell takes some hundredths.
-        kill_after(begin(processes, killed), follower, finished, moments.uniform(0, 0.02 if finished else 1.0))
+        pause_s = moments.uniform(0, 0.03 if finished > before else 1.0)
+        kill(begin(processes, killed), killed / "sweep", finished, pause_s)
     process = begin(processes, killed)
     process.join()
     assert process.exitcode == 0
@@ -83,7 +92,7 @@ def test_killed_ten_times(processes, tmp_path, capfd):
     # The runs folder is part of no hash, so the cells have equal names.
     assert {record["config_hash"]: numbers(record) for record in found} == expected
     assert {record["status"] for record in found} == {"finished"}
-    assert not list((killed / "sweep").rglob("*.part"))
+    assert not list((killed / "sweep").rglob("*.part")) and not list(killed.rglob("damaged-*"))
 
     events = Follower(killed / "sweep", from_start=True).read()
     assert len((killed / "sweep" / FILE).read_bytes().splitlines()) >= len(events) > 24

@@ -1,5 +1,7 @@
 """Cells of a group computed side by side: the numbers that they have alone, and none the worse for their neighbours."""
 
+import re
+
 import hydra
 import pytest
 
@@ -60,10 +62,10 @@ def test_ptq_cells_side_by_side_are_what_they_are_alone(tmp_path):
     assert len({outcome.metrics["loss"] for outcome in found}) == len(cells)
 
 
-# Sums are added in another order, and a value near a tie then falls to the other side: over 23 steps that moves a loss
-# by some thousandths, and some of the 297 test images.
-QAT_LOSS, QAT_TOP1 = 0.02, 2.0
-RATES = ["0.05", "1e30", "0.01", "0.02"]
+# After 23 steps of training. Measured: 1e-7, and no image; but other programs may add sums in another order, and then a
+# value near a tie falls to the other side.
+QAT_LOSS, QAT_TOP1 = 1e-3, 1.0
+RATES = [0.05, 3, 0.01, 0.02]
 
 
 def test_qat_cells_side_by_side_learn_what_they_learn_alone(tmp_path):
@@ -81,13 +83,16 @@ def test_qat_cells_side_by_side_learn_what_they_learn_alone(tmp_path):
         assert [said[4] for said in heard if said[:2] == (number, "qat")] == curve
         assert [point["step"] for point in curve] == [point["step"] for point in lone]
         assert [point["loss"] for point in curve] == pytest.approx([point["loss"] for point in lone], rel=QAT_LOSS)
-        assert outcome.message == other.message and outcome.curves["baseline"] == other.curves["baseline"]
+        assert outcome.curves["baseline"] == other.curves["baseline"]
         if number != 1:
             assert outcome.metrics["loss"] == pytest.approx(other.metrics["loss"], rel=QAT_LOSS)
             assert outcome.metrics["top1"] == pytest.approx(other.metrics["top1"], abs=QAT_TOP1)
             assert len(outcome.layers) == 9 and outcome.audit == other.audit
     assert [len(outcome.curves.get("qat", ())) for outcome in found] == [23, 0, 23, 23, 46]
     assert "top1" not in found[1].metrics and found[1].layers == []
+    steps = len(found[1].curves["diverged"])
+    assert steps > 0 and re.match(rf"The scale/\S+ is -\S+ after step {steps + 1};", found[1].message)
+    assert [outcome.together for outcome in found] == [4, 4, 4, 4, 1]
 
 
 def test_a_cell_that_cannot_be_leaves_those_beside_it_alone(tmp_path):

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import types
@@ -31,9 +32,9 @@ TINY = [
     "tracker=none",
 ]
 UNEQUAL = ("seconds", "programs", "stacked")
-# Sums are added in another order, and a value near a tie then falls to the other side: over 23 steps that moves a loss
-# by some thousandths, and some of the 297 test images.
-QAT_LOSS, QAT_TOP1 = 0.02, 2.0
+# After 23 steps of training. Measured: 1e-7, and no image; but other programs may add sums in another order, and then a
+# value near a tie falls to the other side.
+QAT_LOSS, QAT_TOP1 = 1e-3, 1.0
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,11 @@ def product(**spans):
 
 def metrics(record):
     return {name: value for name, value in record["metrics"].items() if name not in UNEQUAL}
+
+
+def without_numbers(record):
+    """Its message."""
+    return record["message"] and re.sub(r" is \S+ after", " is ... after", record["message"])
 
 
 def curves(folder, record):
@@ -144,9 +150,7 @@ def test_numbers_compile_nothing(name, swept):
 
 SIDE_BY_SIDE = {
     "ptq": product(method=["ptq"], weight__bits=[8, 4, 2], act__bits=[8, 4], seed=[0, 1])[:8],
-    "qat": [
-        ["method=qat", "weight.bits=4", f"optim.learning_rate={rate}"] for rate in (0.05, 0.02, "1e30", 0.01, 0.03)
-    ],
+    "qat": [["method=qat", "weight.bits=4", f"optim.learning_rate={rate}"] for rate in (0.05, 0.02, 3, 0.01, 0.03)],
 }
 
 
@@ -167,7 +171,7 @@ def test_metrics_say_how_a_cell_was_run(both):
 def test_cells_side_by_side_find_what_they_find_alone(both):
     method, (_, together), (_, alone) = both
     for record, other in zip(together, alone, strict=True):
-        assert (record["status"], record["message"]) == (other["status"], other["message"])
+        assert record["status"] == other["status"] and without_numbers(record) == without_numbers(other)
         for key in ("config_hash", "costs", "audit", "float_tensors"):
             assert record[key] == other[key]
         if method == "ptq":
@@ -191,7 +195,8 @@ def test_a_cell_that_diverges_disturbs_none_and_keeps_its_curves(both):
             losses = [[point["loss"] for point in stages[stage]] for stages in (found, expected)]
             assert losses[0] == pytest.approx(losses[1], rel=QAT_LOSS)
     if method == "qat":
-        assert "top1" not in together[2]["metrics"] and together[2]["message"].startswith("The ")
+        assert len(curves(folder, together[2])["diverged"]) > 1 and "top1" not in together[2]["metrics"]
+        assert re.match(r"The scale/\S+ is -\S+ after step \d+;", together[2]["message"])
 
 
 def test_side_by_side_numbers_compile_nothing_either(swept):
