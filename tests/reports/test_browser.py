@@ -180,6 +180,10 @@ def test_both_themes_can_be_read(scheme, seen):
     assert (contrast(page, "rgb(0, 0, 0)") < 2) == (scheme == "dark")
     for selector in ("body", ".note", "thead th", ".bad", "button.link", "#tiles span"):
         assert contrast(style(selector, "color"), page) >= 4.5, selector
+    for _ in range(100):  # plots are drawn anew a moment after the page has changed its colours
+        if contrast(style("#plot-accuracy .ytick text", "fill"), page) >= 4.5:
+            break
+        seen.page.wait_for_timeout(100)
     assert contrast(style("#plot-accuracy .ytick text", "fill"), page) >= 4.5
     lines = seen.ask("document.querySelector('#plot-accuracy').data.slice(1).map((trace) => trace.marker.color)")
     assert len(set(lines)) == 2 and min(contrast(rgb(line), page) for line in lines) >= 3

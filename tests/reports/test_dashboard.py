@@ -265,11 +265,11 @@ def test_ports():
 
 def test_ctrl_c_ends_it_quietly(folder):
     """As a person starts it: an address in the first line, answers at it, and no traceback in the end."""
-    program = "import sys; from qresearch.reports.dashboard_command import main; main(sys.argv[1:])"
-    command = [sys.executable, "-c", program, str(folder), "--port", "0"]
     # A shell starts what is in the background with Ctrl-C turned off, and children inherit that.
-    restore = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
-    with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, env=os.environ, **restore) as process:
+    listen = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = f"{listen}; from qresearch.reports.dashboard_command import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", program, str(folder), "--port", "0"]
+    with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, env=os.environ) as process:
         assert process.stdout and process.stderr
         line = process.stdout.readline()
         address = line.split()[1]
