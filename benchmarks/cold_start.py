@@ -23,8 +23,10 @@ from pathlib import Path
 from flax import nnx
 from qresearch.compilation import keep_compiled_programs
 keep_compiled_programs()
-from qresearch.config import check, CONFIG_FOLDER
-from qresearch.cell import baseline, calibration, prepare, quantize
+from qresearch.config.check import check
+from qresearch.config.schema import CONFIG_FOLDER
+from qresearch.cells.cell import prepare
+from qresearch.cells.stages import baseline, calibration, quantize
 from qresearch.store.shared import Shared
 from qresearch.training.step import Problem, TrainState, split_model, start_training, train_step
 from qresearch.training.augment import Augment
@@ -40,10 +42,10 @@ shared = Shared(Path(tempfile.mkdtemp(dir=Path(sys.argv[1]).parent)))
 model, _ = baseline(cell, shared, None)
 model = quantize(cell, model, calibration(cell, model, shared))
 model.train()
-graphdef, weights, qparams, rest = split_model(model)
-from qresearch.config import build
+graphdef, parts = split_model(model)
+from qresearch.config.nodes import build
 recipe = build(cell.cfg.optim)
-state = TrainState(weights, qparams, rest, start_training(recipe, weights, qparams))
+state = TrainState(*parts, start_training(recipe, *parts[:2]))
 problem = Problem(*map(jax.numpy.asarray, noise), cell.normalise, recipe, 100, jax.random.key(0), Augment(True, 4))
 state, metrics = train_step(graphdef, state, problem, np.arange(64, dtype=np.int32), np.int32(0))
 print(float(metrics["loss"]))

@@ -48,8 +48,8 @@ def quantized(model: nnx.Module, images: jax.Array, bits: int) -> nnx.Module:
 def stepper(model: nnx.Module, problem: Problem):
     """A function that takes one training step and waits for it."""
     model.train()
-    graphdef, weights, qparams, rest = split_model(model)
-    state = TrainState(weights, qparams, rest, start_training(problem.recipe, weights, qparams))
+    graphdef, parts = split_model(model)
+    state = TrainState(*parts, start_training(problem.recipe, *parts[:2]))
     index = np.arange(BATCH, dtype=np.int32)
 
     def take() -> float:

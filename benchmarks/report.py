@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 from hydra import compose, initialize_config_dir
 
-from qresearch.config import CONFIG_FOLDER, plain
+from qresearch.config.nodes import plain
+from qresearch.config.schema import CONFIG_FOLDER
 from qresearch.reports.dashboard import Dashboard
 from qresearch.reports.live_folder import LiveFolder
 from qresearch.reports.report_command import write_report

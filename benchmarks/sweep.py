@@ -4,9 +4,10 @@
 
 The digits CNN, every cell with bit-widths of its own. "Bits as data" is `qresearch sweep` as it is, its compilation
 included. "Static" is the same sweep with a grid whose bits are part of the program, so that each cell compiles programs
-of its own; its cells cost the same, so some of them are timed and the time is multiplied. The compilation cache on disk
-is off, and the float baseline is there before. Overhead is what a cell takes beside its own computation: composition,
-checks, hashes, and the files of its record.
+of its own; its cells cost the same, so some of them are timed and the time is multiplied. One more static cell comes
+before both, so that neither pays for what a process does once (imports, the first tracing of each operation, Hydra's
+first composition). The compilation cache on disk is off, and the float baseline is there before. Overhead is what a
+cell takes beside its own computation: composition, checks, hashes, and the files of its record.
 """
 
 import itertools
@@ -17,7 +18,7 @@ import time
 from pathlib import Path
 
 from qresearch.compose import Composer
-from qresearch.config import CONFIG_FOLDER
+from qresearch.config.schema import CONFIG_FOLDER
 from qresearch.core.pytree import pytree_dataclass
 from qresearch.grids.integer import Integer
 from qresearch.sweep.grid import run_grid
@@ -54,9 +55,10 @@ def seconds(composer: Composer, chosen: list[list[str]], folder: Path) -> tuple[
 
 def compare(name: str, composer: Composer, chosen: list[list[str]], timed: int, aim: float, folder: Path) -> None:
     """Print what the sweep takes both ways."""
+    seconds(composer, [[*chosen[0], *STATIC]], folder / f"{name} first")
     data, records = seconds(composer, chosen, folder / name)
     own = sum(record["metrics"]["seconds"] for record in records)
-    some = [[*overrides, *STATIC] for overrides in chosen[:: len(chosen) // timed][:timed]]
+    some = [[*overrides, *STATIC] for overrides in chosen[1 :: (len(chosen) - 1) // timed][:timed]]
     each = [seconds(composer, [one], folder / f"{name} static")[0] for one in some]
     static = statistics.median(each) * len(chosen)
     print(

@@ -93,7 +93,7 @@ def sweep_name(arguments: list[str]) -> str:
 
 def _demo(arguments: list[str]) -> None:
     from qresearch.reports.demo import show_demo
-    from qresearch.reports.sweep_summary import SweepDisplay
+    from qresearch.reports.sweep_display import SweepDisplay
 
     runs = next((word.partition("=")[2] for word in arguments if word.startswith("runs_dir=")), "runs")
     _sweep(["experiment=demo", "sweep.name=demo", *arguments])

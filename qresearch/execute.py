@@ -15,8 +15,11 @@ from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
-from qresearch.cell import Cell, Outcome, prepare, run_cells
-from qresearch.config import ConfigError, RunConfig, build, check, config_hash, plain
+from qresearch.cells.cell import Cell, prepare
+from qresearch.cells.compute import Outcome, run_cells
+from qresearch.config.check import check, config_hash
+from qresearch.config.nodes import build, plain
+from qresearch.config.schema import ConfigError, RunConfig
 from qresearch.core.program import count_programs
 from qresearch.data.error import DataError
 from qresearch.reports.audit_table import audit_table

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from omegaconf import OmegaConf
 from rich.table import Table
 
-from qresearch.config import CONFIG_FOLDER
+from qresearch.config.schema import CONFIG_FOLDER
 from qresearch.reports.console import console
 
 # The folders of methods, what each holds, and how one of them is chosen.

@@ -11,12 +11,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from qresearch.compilation import keep_compiled_programs
-from qresearch.config import CONFIG_FOLDER
+from qresearch.config.schema import CONFIG_FOLDER
 from qresearch.execute import EXPECTED, run, settle, sweep_job
 from qresearch.reports.audit_table import audit_table
 from qresearch.reports.console import console
 from qresearch.reports.statistics import accuracy_interval
-from qresearch.reports.sweep_summary import SweepDisplay
+from qresearch.reports.sweep_display import SweepDisplay
 from qresearch.store.full_disk import StoreError
 
 

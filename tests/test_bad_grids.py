@@ -4,8 +4,9 @@ import hydra
 import jax.numpy as jnp
 import pytest
 
-from qresearch.cell import prepare
-from qresearch.config import CONFIG_FOLDER, check
+from qresearch.cells.cell import prepare
+from qresearch.config.check import check
+from qresearch.config.schema import CONFIG_FOLDER
 from qresearch.core.fake_quantize import fake_quantize
 from qresearch.core.granularity import scale_shape
 from qresearch.core.qtensor import quantize

@@ -17,7 +17,7 @@ import safetensors.numpy
 from flax import nnx
 from hydra.errors import CompactHydraException, HydraException
 
-from qresearch.config import CONFIG_FOLDER, ConfigError
+from qresearch.config.schema import CONFIG_FOLDER, ConfigError
 from qresearch.data.error import DataError
 from qresearch.data.source import VARIABLE
 from qresearch.execute import _failure, run, sweep_job

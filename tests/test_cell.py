@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-import qresearch.cell
-from qresearch.cell import Outcome, Work, baseline, calibration, prepare, quantize, run_cells, train
-from qresearch.config import CONFIG_FOLDER, check
+from qresearch.cells import compute, stages
+from qresearch.cells.cell import prepare
+from qresearch.cells.compute import run_cells
+from qresearch.cells.stages import baseline, calibration, quantize, train
+from qresearch.config.check import check
+from qresearch.config.schema import CONFIG_FOLDER
 from qresearch.data.source import VARIABLE
 from qresearch.evaluation.audit import audit, float_tensors
 from qresearch.models.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
@@ -175,10 +178,9 @@ def test_calibration_reads_the_first_training_images(trained, tmp_path):
 def test_training_starts_from_the_float_weights(trained, tmp_path):
     """With a learning rate of zero nothing moves."""
     cell = cell_of("method=qat", "optim.learning_rate=0", "optim.batch_size=500")
-    model, outcome = quantized(cell, trained, tmp_path), Outcome()
-    works = [Work(0, cell, outcome, trained, model)]
-    assert train(works, silent) == works
-    assert [point["step"] for point in outcome.curves["qat"]] == [1, 2, 3]
+    model = quantized(cell, trained, tmp_path)
+    (curves,) = train([cell], [model], silent)
+    assert [point["step"] for point in curves] == [1, 2, 3]
     for kept, now in zip(parameters(trained), parameters(model), strict=True):
         np.testing.assert_array_equal(kept, now)
 
@@ -204,17 +206,17 @@ def made(monkeypatch):
     """How often a float network was trained, statistics taken and networks evaluated."""
     counts = collections.Counter()
 
-    def counting(name):
-        real = getattr(qresearch.cell, name)
+    def counting(module, name):
+        real = getattr(module, name)
 
         def wrapped(*arguments):
             counts[name] += 1
             return real(*arguments)
 
-        monkeypatch.setattr(qresearch.cell, name, wrapped)
+        monkeypatch.setattr(module, name, wrapped)
 
-    for name in ("_train_baseline", "calibrate", "_evaluate"):
-        counting(name)
+    for module, name in ((stages, "_train_baseline"), (stages, "calibrate"), (compute, "evaluate")):
+        counting(module, name)
     return counts
 
 
@@ -223,9 +225,9 @@ def test_what_cells_share_is_made_once(made, tmp_path):
     cells = [cell_of(f"weight.bits={bits}") for bits in (8, 4, 2)]
     shared = Shared(tmp_path)
     outcomes = [run_cells([cell], shared, silent)[0] for cell in cells]
-    assert made == {"_train_baseline": 1, "calibrate": 1, "_evaluate": 1 + len(cells)}
+    assert made == {"_train_baseline": 1, "calibrate": 1, "evaluate": 1 + len(cells)}
     again = [alone(cell, tmp_path) for cell in cells]
-    assert made == {"_train_baseline": 1, "calibrate": 1, "_evaluate": 1 + 2 * len(cells)}
+    assert made == {"_train_baseline": 1, "calibrate": 1, "evaluate": 1 + 2 * len(cells)}
     for first, second in zip(outcomes, again, strict=True):
         assert first.metrics | {"seconds": 0} == second.metrics | {"seconds": 0} and first.layers == second.layers
     kept = {path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("*.*") if path.name != ".claims"}
@@ -235,18 +237,18 @@ def test_what_cells_share_is_made_once(made, tmp_path):
 @pytest.mark.parametrize(
     ("override", "remade"),
     [
-        ("seed=1", {"_train_baseline": 1, "calibrate": 1, "_evaluate": 2}),
-        ("baseline.weight_decay=0.01", {"_train_baseline": 1, "calibrate": 1, "_evaluate": 2}),
-        ("calibration.images=17", {"calibrate": 1, "_evaluate": 1}),
-        ("calibration.batch_size=5", {"calibrate": 1, "_evaluate": 1}),
-        ("observer@act.observer=mse", {"calibrate": 1, "_evaluate": 1}),
-        ("act.bits=4", {"calibrate": 1, "_evaluate": 1}),
-        ("method.batch_norm=freeze", {"calibrate": 1, "_evaluate": 1}),
-        ("weight.bits=4", {"_evaluate": 1}),
-        ("act.bits=null", {"_evaluate": 1}),
-        ("method=float", {"_evaluate": 1}),
-        ("observer@weight.observer=mse", {"_evaluate": 1}),
-        ("anatomy_images=4", {"_evaluate": 1}),
+        ("seed=1", {"_train_baseline": 1, "calibrate": 1, "evaluate": 2}),
+        ("baseline.weight_decay=0.01", {"_train_baseline": 1, "calibrate": 1, "evaluate": 2}),
+        ("calibration.images=17", {"calibrate": 1, "evaluate": 1}),
+        ("calibration.batch_size=5", {"calibrate": 1, "evaluate": 1}),
+        ("observer@act.observer=mse", {"calibrate": 1, "evaluate": 1}),
+        ("act.bits=4", {"calibrate": 1, "evaluate": 1}),
+        ("method.batch_norm=freeze", {"calibrate": 1, "evaluate": 1}),
+        ("weight.bits=4", {"evaluate": 1}),
+        ("act.bits=null", {"evaluate": 1}),
+        ("method=float", {"evaluate": 1}),
+        ("observer@weight.observer=mse", {"evaluate": 1}),
+        ("anatomy_images=4", {"evaluate": 1}),
     ],
 )
 def test_a_stage_is_made_again_when_what_it_depends_on_changes(override, remade, runs, made):
@@ -261,9 +263,9 @@ def test_another_checkpoint_under_the_same_name_is_another_source(trained, made,
     path = tmp_path / "mine.safetensors"
     save_checkpoint(trained, path)
     first, again = (alone(cell_of(f"model.weights={path}"), tmp_path) for _ in range(2))
-    assert made == {"calibrate": 1, "_evaluate": 3} and first.metrics["loss"] == again.metrics["loss"]
+    assert made == {"calibrate": 1, "evaluate": 3} and first.metrics["loss"] == again.metrics["loss"]
     other = nnx.clone(trained)
     nnx.update(other, jax.tree.map(lambda leaf: leaf / 2, nnx.state(other, nnx.Param)))
     save_checkpoint(other, path)
     second = alone(cell_of(f"model.weights={path}"), tmp_path)
-    assert made == {"calibrate": 2, "_evaluate": 5} and second.metrics["loss_float"] != first.metrics["loss_float"]
+    assert made == {"calibrate": 2, "evaluate": 5} and second.metrics["loss_float"] != first.metrics["loss_float"]

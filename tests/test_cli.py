@@ -12,7 +12,7 @@ import qresearch.run
 from qresearch import cli
 from qresearch.cli import sweep_name
 from qresearch.reports import demo
-from qresearch.reports.sweep_summary import SweepDisplay
+from qresearch.reports.sweep_display import SweepDisplay
 
 COMMANDS = ("run", "sweep", "demo", "methods", "table", *cli.MODULES)
 

@@ -6,7 +6,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from qresearch.compose import Composer, axes
-from qresearch.config import CONFIG_FOLDER, SIDES
+from qresearch.config.schema import CONFIG_FOLDER, SIDES
 
 PARTS = ("observer", "quantizer", "estimator")
 PLACES = {"optim": ("baseline", ""), "format": SIDES} | {

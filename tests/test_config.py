@@ -9,21 +9,10 @@ import pytest
 from hydra.errors import ConfigCompositionException
 from jaxtyping import Array, Float
 
-from qresearch.config import (
-    CONFIG_FOLDER,
-    BatchNorm,
-    ConfigError,
-    Method,
-    RuleConfig,
-    RunConfig,
-    Stack,
-    _config_type,
-    build,
-    build_rules,
-    check,
-    config_hash,
-    plain,
-)
+from qresearch.config.check import check, config_hash
+from qresearch.config.nodes import _config_type, build, plain
+from qresearch.config.rules import build_rules
+from qresearch.config.schema import CONFIG_FOLDER, BatchNorm, ConfigError, Method, RuleConfig, RunConfig, Stack
 from qresearch.core.rounding import Rounding
 from qresearch.core.spec import Granularity, QuantSpec, ScaleFormat
 from qresearch.grids.integer import Integer, Range, ZeroPoint

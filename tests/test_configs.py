@@ -14,8 +14,11 @@ import hydra
 import pytest
 import yaml
 
-from qresearch.cell import prepare
-from qresearch.config import CONFIG_FOLDER, SIDES, ConfigError, build, build_rules, check, plain
+from qresearch.cells.cell import prepare
+from qresearch.config.check import check
+from qresearch.config.nodes import build, plain
+from qresearch.config.rules import build_rules
+from qresearch.config.schema import CONFIG_FOLDER, SIDES, ConfigError
 from qresearch.data.source import VARIABLE
 
 FILES = sorted(CONFIG_FOLDER.rglob("*.yaml"))

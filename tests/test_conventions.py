@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qresearch.config import CONFIG_FOLDER, TensorConfig
+from qresearch.config.schema import CONFIG_FOLDER, TensorConfig
 from qresearch.core.rounding import Rounding
 from qresearch.core.spec import ScaleFormat, ScaleRule
 from qresearch.grids.integer import Range, ZeroPoint

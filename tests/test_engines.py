@@ -17,7 +17,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from qresearch.cli import sweep_name
-from qresearch.config import CONFIG_FOLDER, check, config_hash
+from qresearch.config.check import check, config_hash
+from qresearch.config.schema import CONFIG_FOLDER
 from qresearch.store.record import read_records
 
 ROOT = Path(__file__).parents[1]

@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 
 import qresearch.execute
 from qresearch.compose import Composer
-from qresearch.config import CONFIG_FOLDER, check, config_hash
+from qresearch.config.check import check, config_hash
+from qresearch.config.schema import CONFIG_FOLDER
 from qresearch.execute import finished, run, settle, sweep_job
 from qresearch.store.claims import release, take
 from qresearch.store.journal import Follower
@@ -293,12 +294,12 @@ def test_a_single_run_raises_what_it_records(composer, runs, tmp_path):
 
 def test_a_mistake_of_ours_shows_where_it_lies(job, monkeypatch):
     """In the record of its cell; the cells beside it go on."""
-    real = qresearch.cell._describe
+    real = qresearch.cells.compute._describe
 
     def describe(work, *arguments):
         return 1 // 0 if work.cell.cfg.seed == 1 else real(work, *arguments)
 
-    monkeypatch.setattr("qresearch.cell._describe", describe)
+    monkeypatch.setattr("qresearch.cells.compute._describe", describe)
     fine, broken = settle([job("seed=0"), job("seed=1")])
     assert fine["status"] == "finished" and broken["status"] == "failed"
     assert broken["message"].startswith("Traceback") and "ZeroDivisionError" in broken["message"]

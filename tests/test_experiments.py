@@ -6,9 +6,10 @@ import re
 import hydra
 import pytest
 
-from qresearch.cell import prepare
+from qresearch.cells.cell import prepare
 from qresearch.compose import Composer
-from qresearch.config import CONFIG_FOLDER, check, config_hash
+from qresearch.config.check import check, config_hash
+from qresearch.config.schema import CONFIG_FOLDER
 from qresearch.data.source import data_folder
 from qresearch.tables.exact_table import ExactTable
 from qresearch.tables.file import TABLES_FOLDER, read_table, table_paths

@@ -30,7 +30,7 @@ FLOORS = {
     "reports": 6,
     "tables": 7,
     "methods": 7,
-    "cell": 7,
+    "cells": 7,
     "execute": 8,
     "run": 9,
     "sweep": 9,

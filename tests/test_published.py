@@ -9,7 +9,7 @@ import os
 import hydra
 import pytest
 
-from qresearch.config import CONFIG_FOLDER
+from qresearch.config.schema import CONFIG_FOLDER
 from qresearch.data.source import VARIABLE
 from qresearch.run import run
 

@@ -14,8 +14,10 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from qresearch.cell import prepare, run_cells
-from qresearch.config import CONFIG_FOLDER, check
+from qresearch.cells.cell import prepare
+from qresearch.cells.compute import run_cells
+from qresearch.config.check import check
+from qresearch.config.schema import CONFIG_FOLDER
 from qresearch.data.source import VARIABLE
 from qresearch.nn.fake_quant import FakeQuant
 from qresearch.nn.slots import slots

@@ -12,7 +12,9 @@ import pytest
 import safetensors.numpy
 import scipy.stats
 
-from qresearch.config import CONFIG_FOLDER, check, config_hash, plain
+from qresearch.config.check import check, config_hash
+from qresearch.config.nodes import plain
+from qresearch.config.schema import CONFIG_FOLDER
 from qresearch.data.digits import Digits
 from qresearch.execute import run
 from qresearch.run import _alone, metrics_line

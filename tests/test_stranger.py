@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from qresearch.cell import prepare, run_cells
-from qresearch.config import CONFIG_FOLDER, check
+from qresearch.cells.cell import prepare
+from qresearch.cells.compute import run_cells
+from qresearch.config.check import check
+from qresearch.config.schema import CONFIG_FOLDER
 from qresearch.store.shared import Shared
 
 GRID = '''

@@ -24,7 +24,7 @@ class GridSweeper(BasicSweeper):
     """Hydra's own sweeper over all combinations, with checks before the first cell that take a moment only."""
 
     def sweep(self, arguments: list[str]) -> Any:
-        from qresearch.reports.sweep_summary import SweepDisplay
+        from qresearch.reports.sweep_display import SweepDisplay
         from qresearch.sweep.launch import check_span
 
         assert self.config is not None

@@ -5,6 +5,7 @@ program for every new shape that is touched outside of them; those are not count
 """
 
 import collections
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,18 +25,26 @@ def program(fn: Callable | None = None, **options: Any) -> Any:
 
 
 class Static:
-    """A static argument whose hash is taken once: JAX asks for it in every call, and a network's structure is large."""
+    """A static argument that is hashed and compared once: JAX does both in every call, and a network's structure is
+    large.
+    """
 
     __slots__ = ("_hash", "value")
 
     def __init__(self, value: Any):
-        self.value, self._hash = value, hash(value)
+        self.value, self._hash = _first_equal(value), hash(value)
 
     def __hash__(self) -> int:
         return self._hash
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Static) and (self.value is other.value or self.value == other.value)
+
+
+@functools.lru_cache(maxsize=256)
+def _first_equal(value: Any) -> Any:
+    """The first one given of equal values."""
+    return value
 
 
 @contextmanager

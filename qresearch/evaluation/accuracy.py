@@ -22,8 +22,7 @@ def accuracy(
 
     They are evaluated as they stand (call `eval()` first).
     """
-    graphdef, *_ = nnx.split(models[0])
-    states = [nnx.split(model)[1] for model in models]
+    graphdefs, states = zip(*(nnx.split(model) for model in models), strict=True)
     evaluate, state = (evaluate_batch, states[0]) if len(models) == 1 else (evaluate_batch_together, stack(states))
     size = min(BATCH, len(images))
     counts = []
@@ -32,7 +31,7 @@ def accuracy(
         missing = size - len(image)  # the last batch is filled up, so that one program serves all
         image = np.pad(image, [(0, missing)] + [(0, 0)] * (image.ndim - 1))
         label = np.pad(label, (0, missing), constant_values=-1)
-        counts.append(evaluate(graphdef, state, normalise, image, label))
+        counts.append(evaluate(graphdefs[0], state, normalise, image, label))
     totals = np.sum([np.asarray(count, np.float64).reshape(2, -1) for count in counts], axis=0)[:, : len(models)]
     return [{"top1": float(100 * right / len(images)), "loss": float(loss / len(images))} for right, loss in totals.T]
 

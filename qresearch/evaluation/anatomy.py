@@ -58,8 +58,9 @@ def anatomy(
     if not quantized:
         return [[] for _ in models]
     axes = tuple((path, layers[path].lhs_axes, layers[path].rhs_axes) for path in quantized)
-    graphs = nnx.split(float_models[0])[0], nnx.split(models[0])[0]
-    states = [(nnx.split(before)[1], nnx.split(model)[1]) for before, model in zip(float_models, models, strict=True)]
+    pairs = [(nnx.split(before), nnx.split(model)) for before, model in zip(float_models, models, strict=True)]
+    graphs = tuple(graphdef for graphdef, _ in pairs[0])
+    states = [tuple(state for _, state in pair) for pair in pairs]
     if len(models) == 1:
         measured = [jax.device_get(measure_errors(axes, graphs, *states[0], x, trained))]
     else:

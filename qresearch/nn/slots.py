@@ -56,13 +56,13 @@ def slots(model: nnx.Module) -> dict[str, Slot]:
     Raises ValueError for a layer whose `dot_general_cls` is set, since flax would pass over the slot in
     silence.
     """
-    found = {}
-    for path, module in nnx.iter_modules(model):
-        operators = (EMBEDDING,) if isinstance(module, nnx.Embed) else ("dot_general", "conv_general_dilated")
-        attribute = next((name for name in operators if hasattr(module, name)), None)  # None stands for the default
-        if attribute is None:
+    found, seen = {}, set()
+    for path, module in jax.tree_util.tree_flatten_with_path(model, is_leaf=_has_slot)[0]:
+        if not _has_slot(module) or id(module) in seen:  # a shared layer counts where it comes first
             continue
-        name = ".".join(str(part) for part in path)
+        seen.add(id(module))
+        attribute = next(name for name in _operators(module) if hasattr(module, name))
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
         if getattr(module, f"{attribute}_cls", None) is not None:
             raise ValueError(
                 f"Layer {name!r} sets {attribute}_cls, which flax prefers over {attribute}, so the layer would stay "
@@ -70,6 +70,14 @@ def slots(model: nnx.Module) -> dict[str, Slot]:
             )
         found[name] = Slot(module, attribute)
     return dict(sorted(found.items(), key=lambda item: _natural(item[0])))
+
+
+def _has_slot(node: Any) -> bool:
+    return isinstance(node, nnx.Module) and any(hasattr(node, name) for name in _operators(node))
+
+
+def _operators(module: nnx.Module) -> tuple[str, ...]:
+    return (EMBEDDING,) if isinstance(module, nnx.Embed) else ("dot_general", "conv_general_dilated")
 
 
 def contracted_axes(attribute: str, lhs_rank: int, dimension_numbers: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:

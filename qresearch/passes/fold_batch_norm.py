@@ -10,7 +10,6 @@ arXiv:1712.05877, section 3.2. The factor t is computed in float32.
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -42,6 +41,6 @@ def _fold(layer: Any, norm: Any) -> None:
     gamma, beta, mean, var = (np.asarray(part[...]) for part in (norm.scale, norm.bias, norm.mean, norm.var))
     factor = gamma / np.sqrt(var + np.float32(norm.epsilon))
     bias = np.float32(0) if layer.bias is None else np.asarray(layer.bias[...])
-    layer.bias = nnx.Param(jnp.asarray((bias - mean) * factor + beta))
+    layer.bias = nnx.Param(jax.device_put((bias - mean) * factor + beta))
     layer.use_bias = True
-    layer.kernel[...] = jnp.asarray(np.asarray(layer.kernel[...]) * factor)  # the last axis is that of the channels
+    layer.kernel[...] = jax.device_put(np.asarray(layer.kernel[...]) * factor)  # the last axis is that of the channels

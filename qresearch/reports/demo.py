@@ -11,7 +11,7 @@ from qresearch.reports.comparison import compare, comparison_table
 from qresearch.reports.console import console
 from qresearch.reports.curves import Series, draw_curves
 from qresearch.reports.statistics import mean_interval, shown
-from qresearch.reports.sweep_summary import SweepDisplay
+from qresearch.reports.sweep_display import SweepDisplay
 
 NEXT = """What to try next (`qresearch` is .venv/bin/qresearch):
   qresearch run method=ptq weight.bits=4 act.bits=4          one cell, its audit, and the anatomy of its error

@@ -15,7 +15,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from qresearch.config import UNHASHED
+from qresearch.config.schema import UNHASHED
 from qresearch.reports.curves import COLOURS
 
 TENSORS = ("weight", "input", "output")

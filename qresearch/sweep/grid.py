@@ -5,6 +5,7 @@ cells run in turn. On an accelerator the first two cells of a group run alone, t
 faster way goes on; all of them are results. `sweep.stack=on` and `off` decide it themselves.
 """
 
+import gc
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import jax
 
-from qresearch.config import Stack
+from qresearch.config.schema import Stack
 from qresearch.execute import Job, settle, sweep_job
 from qresearch.store.record import NAME
 
@@ -25,6 +26,8 @@ def run_grid(cells: Iterable[tuple[Any, Sequence[str]]], folder: Path) -> list[R
     Cells that have a result in the folder keep it; one that another process works at is waited for at the end.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if not gc.get_freeze_count():  # what is imported stays anyway, and a collection that walks through it takes 100 ms
+        gc.freeze()
     jobs = [sweep_job(cfg, overrides, folder) for cfg, overrides in cells]
     groups: dict[str, list[Job]] = {}
     for job in jobs:

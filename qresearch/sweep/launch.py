@@ -12,8 +12,8 @@ from omegaconf import DictConfig
 
 from qresearch.compilation import keep_compiled_programs
 from qresearch.compose import Composer, axes
-from qresearch.config import CONFIG_FOLDER
-from qresearch.reports.sweep_summary import SweepDisplay
+from qresearch.config.schema import CONFIG_FOLDER
+from qresearch.reports.sweep_display import SweepDisplay
 from qresearch.store.full_disk import StoreError
 from qresearch.sweep.grid import run_grid
 

@@ -11,7 +11,7 @@ from rich.table import Table as Lines
 from rich.text import Text
 
 from qresearch.compose import Composer
-from qresearch.config import CONFIG_FOLDER
+from qresearch.config.schema import CONFIG_FOLDER
 from qresearch.replacing import replacing
 from qresearch.reports.console import console
 from qresearch.tables.cell import FAILED, TableError, TableView, counted

@@ -13,7 +13,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from qresearch.compose import Composer
-from qresearch.config import ConfigError, check, config_hash
+from qresearch.config.check import check, config_hash
+from qresearch.config.schema import ConfigError
 from qresearch.store.index import collect, indexed
 from qresearch.tables.cell import TableError
 from qresearch.tables.sweep_table import Budget, Planned, SweepTable

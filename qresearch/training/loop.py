@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -90,20 +89,18 @@ def fit(
     graphdef, state = _start(models, recipes)
     problem = _problem(images, labels, normalise, augment, recipes, seeds, total)
     orders = np.stack([_order(len(images), *cell) for cell in zip(recipes, seeds, strict=True)], axis=1)
+    names = _names(state.qparams)
     trained = [Trained([], None) for _ in models]
-    done = 0
-    for indices in _chunks(orders, math.ceil(total / POINTS)):
-        state, metrics = _advance(graphdef, state, problem, indices, done)
-        done += len(indices)
-        points, least = _points(len(models), metrics, state.qparams, done)
-        for number, point in enumerate(points):
+    for chunk in _one_behind(_train(graphdef, state, problem, orders)):
+        for number, (point, least) in enumerate(_points(len(models), names, chunk)):
             if trained[number].diverged is None:
-                trained[number] = _judge(trained[number], point, least[number], name)
+                trained[number] = _judge(trained[number], point, least, name)
             if trained[number].diverged is None:
-                listen(number, done, total, point)
+                listen(number, chunk.done, total, point)
+        state = chunk.state
         if all(cell.diverged for cell in trained):
             break
-    learned = (state.weights, state.qparams, nnx.filter_state(state.rest, nnx.BatchStat))
+    learned = (state.weights, state.qparams, state.statistics)
     parts = [learned] if len(models) == 1 else unstack(learned, len(models))
     for model, part, cell in zip(models, parts, trained, strict=True):
         if cell.diverged is None:
@@ -113,12 +110,12 @@ def fit(
 
 def _start(models: Sequence[nnx.Module], recipes: Sequence[Recipe]) -> tuple[Any, TrainState]:
     """The structure of the models and the state of their training, with an axis of cells for more than one."""
-    graphdef, *first = split_model(models[0])
+    graphdef, first = split_model(models[0])
     if len(models) == 1:
-        weights, qparams, rest = first
-        return graphdef, TrainState(weights, qparams, rest, start_training(recipes[0], weights, qparams))
-    weights, qparams, rest = stack([split_model(model)[1:] for model in models])
-    return graphdef, TrainState(weights, qparams, rest, start_training_together(stack(recipes), weights, qparams))
+        return graphdef, TrainState(*first, start_training(recipes[0], *first[:2]))
+    weights, qparams, statistics, rest = stack([split_model(model)[1] for model in models])
+    optimizer = start_training_together(stack(recipes), weights, qparams)
+    return graphdef, TrainState(weights, qparams, statistics, rest, optimizer)
 
 
 def _problem(
@@ -132,13 +129,43 @@ def _problem(
 ) -> Problem:
     keys = [jax.random.key(seed) for seed in seeds]
     own = (recipes[0], keys[0]) if len(recipes) == 1 else (stack(recipes), stack(keys))
-    return Problem(jnp.asarray(images), jnp.asarray(labels), normalise, own[0], total, own[1], augment)
+    return Problem(jax.device_put(images), jax.device_put(labels), normalise, own[0], total, own[1], augment)
+
+
+class _Chunk(NamedTuple):
+    """What some steps in a row have made, still on the device."""
+
+    done: int  # steps up to their end
+    state: TrainState
+    metrics: Any  # of every step, and of every cell if there are several
+    summary: jax.Array  # the mean and the least of the quantizers' numbers, (cells, numbers, 2)
+
+
+def _train(graphdef: Any, state: TrainState, problem: Problem, orders: np.ndarray) -> Iterator[_Chunk]:
+    """Take the steps of `orders` (steps, cells, batch)."""
+    length = math.ceil(len(orders) / POINTS)
+    for start in range(0, len(orders), length):
+        indices = orders[start : start + length]
+        state, metrics = _advance(graphdef, state, problem, indices, start)
+        if orders.shape[1] == 1:
+            summary = mean_and_least(state.qparams)[None]
+        else:  # the axis of cells may have been filled up
+            summary = mean_and_least_together(len(metrics["loss"][0]), state.qparams)
+        yield _Chunk(start + len(indices), state, metrics, summary)
+
+
+def _one_behind(chunks: Iterator[_Chunk]) -> Iterator[_Chunk]:
+    """The same chunks, each after the next one was begun, so that the device has work while numbers are fetched."""
+    waiting = next(chunks)
+    for chunk in chunks:
+        yield waiting
+        waiting = chunk
+    yield waiting
 
 
 def _advance(
     graphdef: Any, state: TrainState, problem: Problem, indices: np.ndarray, done: int
 ) -> tuple[TrainState, Any]:
-    """The steps of `indices` (steps, cells, batch); metrics have an axis of steps, and one of cells for several."""
     one, many = (train_step, train_steps) if indices.shape[1] == 1 else (train_step_together, train_steps_together)
     indices = indices[:, 0] if indices.shape[1] == 1 else spread(indices, axis=1)
     if jax.default_backend() != "cpu":
@@ -150,20 +177,16 @@ def _advance(
     return state, {name: [metrics[name] for metrics in history] for name in history[0]}
 
 
-def _points(cells: int, metrics: Any, qparams: Any, done: int) -> tuple[list[Any], list[dict[str, float]]]:
-    """The point of the curves of each cell, and the least of its quantizers' numbers."""
-    alone = cells == 1
-    summary = mean_and_least(qparams) if alone else mean_and_least_together(len(metrics["loss"][0]), qparams)
-    metrics, summary = jax.device_get((metrics, summary))
-    names, summary = _names(qparams), summary[None] if alone else summary
+def _points(cells: int, names: list[str], chunk: _Chunk) -> list[tuple[dict[str, float | int], dict[str, float]]]:
+    """For each cell the point of its curves, and the least of its quantizers' numbers."""
+    metrics, summary = jax.device_get((chunk.metrics, chunk.summary))
     averages = {name: np.mean(np.stack(values).reshape(len(values), -1), axis=0) for name, values in metrics.items()}
-    points = [
-        {"step": done}
-        | {name: float(values[number]) for name, values in averages.items()}
-        | dict(zip(names, summary[number, :, 0].tolist(), strict=True))
-        for number in range(cells)
-    ]
-    return points, [dict(zip(names, summary[number, :, 1].tolist(), strict=True)) for number in range(cells)]
+    found = []
+    for number in range(cells):
+        mean, least = (dict(zip(names, summary[number, :, i].tolist(), strict=True)) for i in (0, 1))
+        values = {name: float(value[number]) for name, value in averages.items()}
+        found.append(({"step": chunk.done} | values | mean, least))
+    return found
 
 
 def _judge(trained: Trained, point: dict[str, float | int], least: dict[str, float], name: str) -> Trained:
@@ -181,11 +204,6 @@ def _order(images: int, recipe: Recipe, seed: int) -> np.ndarray:
     per_epoch = images // recipe.batch_size
     epochs = [rng.permutation(images)[: per_epoch * recipe.batch_size] for _ in range(int(recipe.epochs))]
     return np.concatenate(epochs).reshape(-1, recipe.batch_size).astype(np.int32)
-
-
-def _chunks(order: np.ndarray, length: int) -> Iterator[np.ndarray]:
-    for start in range(0, len(order), length):
-        yield order[start : start + length]
 
 
 def _names(qparams: Any) -> list[str]:

@@ -22,11 +22,12 @@ from qresearch.training.optimizer import Recipe
 
 
 class TrainState(NamedTuple):
-    """Everything that a step changes."""
+    """What is trained, as trees of plain arrays, which are cheaper to call a program with than nnx.Variables are."""
 
     weights: Any  # the model's nnx.Param
     qparams: Any  # the numbers of its quantizers
-    rest: Any  # batch statistics, and what never changes
+    statistics: Any  # its nnx.BatchStat
+    rest: Any  # what no step changes
     optimizer: Any
 
 
@@ -43,10 +44,11 @@ class Problem:
     augment: Augment = leaf()
 
 
-def split_model(model: nnx.Module) -> tuple[Any, Any, Any, Any]:
-    """(graphdef as a static argument, weights, qparams, rest)"""
-    graphdef, weights, qparams, rest = nnx.split(model, nnx.Param, QParam, ...)
-    return Static(graphdef), weights, qparams, rest
+def split_model(model: nnx.Module) -> tuple[Any, tuple[Any, Any, Any, Any]]:
+    """(graphdef as a static argument, (weights, qparams, statistics, rest))"""
+    graphdef, *parts = nnx.split(model, nnx.Param, QParam, nnx.BatchStat, ...)
+    weights, qparams, statistics, rest = nnx.as_pure(parts)
+    return Static(graphdef), (weights, qparams, statistics, rest)
 
 
 @program
@@ -64,19 +66,19 @@ def step(graphdef, state: TrainState, problem: Problem, index, number):
 
     def loss_of(trained):
         # A copy: batch statistics are written inside the gradient. Of the key, 0 and 1 are the augmentation's.
-        model = nnx.merge(graphdef.value, *trained, state.rest, copy=True)
+        model = nnx.merge(graphdef.value, *trained, state.statistics, state.rest, copy=True)
         set_clock(model, progress=number / problem.total_steps, key=jax.random.fold_in(key, 2))
         logits = model(images)
         loss = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
-        return loss, (logits, split_model(model)[3])
+        return loss, (logits, nnx.as_pure(nnx.state(model, nnx.BatchStat)))
 
     trained = (state.weights, state.qparams)
-    (loss, (logits, rest)), gradient = jax.value_and_grad(loss_of, has_aux=True)(trained)
+    (loss, (logits, statistics)), gradient = jax.value_and_grad(loss_of, has_aux=True)(trained)
     transformation = problem.recipe.transformation(number / problem.total_steps)
     update, optimizer = transformation.update(gradient, state.optimizer, trained)
     weights, qparams = jax.tree.map(lambda value, change: value + change, trained, update)
     accuracy = jnp.mean((jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32))
-    return TrainState(weights, qparams, rest, optimizer), {"loss": loss, "accuracy": accuracy}
+    return TrainState(weights, qparams, statistics, state.rest, optimizer), {"loss": loss, "accuracy": accuracy}
 
 
 @program(static_argnums=0)

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from qresearch.config import CONFIG_FOLDER, _grid, _typed, plain
+from qresearch.config.nodes import plain, typed
+from qresearch.config.rules import _grid
+from qresearch.config.schema import CONFIG_FOLDER
 from qresearch.core.fake_quantize import fake_quantize
 from qresearch.core.granularity import broadcast_groups, scale_shape
 from qresearch.core.qtensor import dequantize, quantize
@@ -28,7 +30,7 @@ SHAPE = (8, 6)
 def grid_of(path):
     """The grid of a format file."""
     cfg = OmegaConf.load(path)
-    return _grid(_typed(plain(cfg.grid), "grid"), cfg.bits or 8).with_sign(True)
+    return _grid(typed(plain(cfg.grid), "grid"), cfg.bits or 8).with_sign(True)
 
 
 GRIDS = {path.stem: functools.partial(grid_of, path) for path in sorted((CONFIG_FOLDER / "format").glob("*.yaml"))}

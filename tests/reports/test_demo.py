@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from qresearch.reports.demo import Point, demo_table, show_demo
-from qresearch.reports.sweep_summary import SweepDisplay
+from qresearch.reports.sweep_display import SweepDisplay
 
 STUDENT = 12.706205  # 97.5 % of one degree of freedom
 

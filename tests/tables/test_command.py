@@ -9,7 +9,8 @@ import yaml
 
 from qresearch.cli import USAGE
 from qresearch.compose import Composer
-from qresearch.config import CONFIG_FOLDER, check, config_hash
+from qresearch.config.check import check, config_hash
+from qresearch.config.schema import CONFIG_FOLDER
 from qresearch.run import run
 from qresearch.tables import command, file
 

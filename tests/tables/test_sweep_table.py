@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from qresearch.compose import Composer
-from qresearch.config import CONFIG_FOLDER, check, config_hash
+from qresearch.config.check import check, config_hash
+from qresearch.config.schema import CONFIG_FOLDER
 from qresearch.reports import published
 from qresearch.reports.statistics import accuracy_interval
 from qresearch.store.record import write_json

@@ -51,9 +51,9 @@ def build():
 
 
 def start(recipe, seed=0, augment=Augment()):  # noqa: B008 - frozen
-    graphdef, weights, qparams, rest = split_model(build())
+    graphdef, parts = split_model(build())
     problem = Problem(IMAGES, LABELS, NORMALISE, recipe, 6, jax.random.key(seed), augment)
-    return graphdef, TrainState(weights, qparams, rest, start_training(recipe, weights, qparams)), problem
+    return graphdef, TrainState(*parts, start_training(recipe, *parts[:2])), problem
 
 
 ORDER = np.random.default_rng(1).permutation(24).reshape(6, 4).astype(np.int32)
@@ -70,7 +70,7 @@ def test_a_scan_is_the_loop():
     # Two programs: sums may be added in another order.
     np.testing.assert_allclose(np.concatenate([metrics["loss"], more["loss"]]), losses, rtol=1e-5)
     assert_close(scanned.weights, state.weights)
-    before, after = (nnx.to_pure_dict(nnx.filter_state(s.rest, nnx.BatchStat)) for s in (first, state))
+    before, after = (s.statistics for s in (first, state))
     assert not np.allclose(before["norm"]["mean"], after["norm"]["mean"])
 
 
@@ -103,7 +103,7 @@ def test_cells_side_by_side_take_the_steps_that_they_take_alone():
             np.testing.assert_allclose(losses[number][cell], metrics["loss"], rtol=1e-5)
         found = unstack(together, 2)[cell]
         assert_close(found.weights, state.weights)
-        assert_close(nnx.filter_state(found.rest, nnx.BatchStat), nnx.filter_state(state.rest, nnx.BatchStat))
+        assert_close(found.statistics, state.statistics)
 
 
 def test_the_mean_and_the_least_of_the_numbers_of_each_cell():

@@ -9,16 +9,10 @@ import pytest
 import scipy.stats
 from rich.console import Console
 
-from qresearch.config import CONFIG_FOLDER
+from qresearch.config.schema import CONFIG_FOLDER
 from qresearch.reports.differing import differing_keys
-from qresearch.reports.sweep_summary import (
-    SweepDisplay,
-    SweepSummary,
-    cell_table,
-    settings_table,
-    tables,
-    totals_line,
-)
+from qresearch.reports.sweep_display import SweepDisplay, SweepSummary
+from qresearch.reports.sweep_tables import cell_table, settings_table, tables, totals_line
 from qresearch.store.journal import note
 from qresearch.store.record import code, environment, write_json
 
