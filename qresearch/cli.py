@@ -69,7 +69,17 @@ def _run(arguments: list[str]) -> None:
 def _sweep(arguments: list[str]) -> None:
     _check_engine(arguments)
     named = any(argument.lstrip("+").partition("=")[0] in ("sweep.name", "hydra.sweep.dir") for argument in arguments)
-    _run(["--multirun", *arguments, *([] if named else [f"sweep.name={sweep_name(arguments)}"])])
+    name = [] if named else [f"sweep.name={sweep_name(arguments)}"]
+    _run(["--multirun", *_with_absolute_folder(arguments), *name])
+
+
+def _with_absolute_folder(arguments: list[str]) -> list[str]:
+    """The arguments with the folder of runs said from the root, where workers may have been started elsewhere."""
+    if "sweep=ray_cluster" not in arguments:
+        return arguments
+    given = [word.removeprefix("runs_dir=") for word in arguments if word.startswith("runs_dir=")] or ["runs"]
+    kept = [word for word in arguments if not word.startswith("runs_dir=")]
+    return [*kept, f"runs_dir='{Path(given[-1]).absolute()}'"]
 
 
 def _check_engine(arguments: list[str]) -> None:

@@ -31,7 +31,7 @@ def record_of(tmp_path):
     def start(*overrides):
         with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
             cfg = hydra.compose("config", ["tracker=none", f"runs_dir={tmp_path}", *overrides])
-        return run(cfg, tmp_path / "run", group="published")
+        return run(cfg, tmp_path / "run")
 
     return start
 

@@ -5,7 +5,9 @@ from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.utils import JobReturn
+from hydra.errors import CompactHydraException
 from hydra.plugins.launcher import Launcher
+from omegaconf.errors import OmegaConfBaseException
 
 
 class GridLauncher(Launcher):
@@ -31,10 +33,16 @@ class GridSweeper(BasicSweeper):
         try:
             check_span(arguments, self.params or {}, self.config)
             return super().sweep(arguments)
-        except Exception:
+        except Exception as error:
             if SweepDisplay.active is not None:
                 SweepDisplay.active.leave()
-            raise
+            said = isinstance(error, (CompactHydraException, OmegaConfBaseException))
+            if said or isinstance(self.launcher, GridLauncher):
+                raise
+            raise CompactHydraException(
+                f"the engine gave up ({type(error).__name__}: {str(error).splitlines()[0]}). Cells that have finished "
+                "are kept, and the same command goes on with the rest."
+            ) from error
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Compose every cell; our own launcher does so by itself, before the first one runs."""

@@ -4,6 +4,7 @@ It follows the journal of the sweep's folder, so it speaks for every engine alik
 processes, and on other machines.
 """
 
+import math
 import threading
 import time
 from collections import Counter
@@ -137,9 +138,8 @@ class SweepSummary(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         spans = axes(list(config.hydra.overrides.task), config.hydra.sweeper.get("params") or {})
-        total = 1
-        for values in spans.values():
-            total *= len(values)
+        combinations = math.prod(len(values) for values in spans.values())
+        total = config.hydra.sweeper.get("n_trials") or combinations  # a search takes as many as it was told
         varied = [key for key, values in spans.items() if len(values) > 1]
         SweepDisplay(Path(config.hydra.sweep.dir), total, varied, with_tables=self.tables).start()
 
