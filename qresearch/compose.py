@@ -6,6 +6,7 @@ the values are set in it as Hydra sets them. The result equals Hydra's own compo
 """
 
 import copy
+import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,10 +90,25 @@ def _set(cfg: DictConfig, override: Override) -> None:
         OmegaConf.update(cfg, override.key_or_group, override.value(), merge=True)
     except (ConfigAttributeError, ConfigKeyError) as error:
         raise ConfigCompositionException(
-            f"Could not override '{override.key_or_group}'.\nTo append to your config use +{override.input_line}"
+            f"Could not override '{override.key_or_group}'. {_nearest(cfg, override.key_or_group)}"
         ) from error
     except OmegaConfBaseException as error:
         raise ConfigCompositionException(f"Error merging override {override.input_line}") from error
+
+
+def _nearest(cfg: DictConfig, key: str) -> str:
+    """Where a key that is not there departs from those that are, and what was meant perhaps."""
+    node: Any = cfg
+    path = key.split(".")
+    for number, part in enumerate(path):
+        keys = sorted(str(name) for name in node if name != "_target_") if isinstance(node, DictConfig) else []
+        if part in keys:
+            node = node[part]
+            continue
+        where, close = ".".join(path[:number]) or "the configuration", difflib.get_close_matches(part, keys, 1)
+        guess = f"; did you mean {'.'.join([*path[:number], *close])}?" if close else "."
+        return f"There is no {part!r} in {where}{guess} The keys there are: {', '.join(keys) or 'none'}."
+    return ""
 
 
 def axes(overrides: Sequence[str], params: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -68,10 +68,11 @@ def _entry(group: str, path: Path) -> MethodEntry:
     node = content["grid"] if group == "format" else content
     module, _, name = node["_target_"].rpartition(".")
     comments = "\n".join(line.removeprefix("# ") for line in text.splitlines() if line.startswith("#"))
+    summary = (comments or inspect.getdoc(getattr(importlib.import_module(module), name)) or "-").splitlines()[0]
     cited = paper(comments)
     if not cited and content.get("bits", 0) is not None:  # bits: null names a grid and does not use it
         cited = paper(inspect.getdoc(importlib.import_module(module)) or "")
-    return MethodEntry(group, path.stem, f"{module}.{name}", comments.splitlines()[0], cited)
+    return MethodEntry(group, path.stem, f"{module}.{name}", summary, cited)
 
 
 def paper(docstring: str) -> str:

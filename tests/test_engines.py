@@ -237,7 +237,7 @@ def test_it_finds_what_the_grid_finds_and_goes_on_where_it_was(preset, request, 
     assert by_cell(folder) == in_process
     said = [line for line in done.stdout.splitlines() if line.startswith("cell ")]
     assert [line.split()[1] for line in said] == ["1/4", "2/4", "3/4", "4/4"]
-    assert done.stdout.splitlines()[-1].startswith("sweep: 4 cells, 1 groups")
+    assert done.stdout.splitlines()[-1].startswith("sweep: 4 cells, 1 group")
     finished = {cell for cell, (status, *_) in in_process.items() if status == "finished"}
     assert len(finished) == 2
     for cell in finished:

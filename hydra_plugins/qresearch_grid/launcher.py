@@ -1,5 +1,6 @@
 """What Hydra has to find in a package of its own: the launcher and the sweeper `grid`, fronts of qresearch.sweep."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,13 +37,17 @@ class GridSweeper(BasicSweeper):
         except Exception as error:
             if SweepDisplay.active is not None:
                 SweepDisplay.active.leave()
-            said = isinstance(error, (CompactHydraException, OmegaConfBaseException))
-            if said or isinstance(self.launcher, GridLauncher):
+            if isinstance(error, (CompactHydraException, OmegaConfBaseException)):
+                message = str(error)
+            elif isinstance(self.launcher, GridLauncher):
                 raise
-            raise CompactHydraException(
-                f"the engine gave up ({type(error).__name__}: {str(error).splitlines()[0]}). Cells that have finished "
-                "are kept, and the same command goes on with the rest."
-            ) from error
+            else:
+                message = (
+                    f"the engine gave up ({type(error).__name__}: {str(error).splitlines()[0]}). Cells that have "
+                    "finished are kept, and the same command goes on with the rest."
+                )
+            print(f"error: {message}", file=sys.stderr)
+            sys.exit(1)
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Compose every cell; our own launcher does so by itself, before the first one runs."""

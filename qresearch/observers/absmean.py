@@ -2,11 +2,11 @@
 
     scale = mean|x| + epsilon
 
-Binary, with epsilon = 0, it is the scale of least squared error: alpha of BWN and XNOR-Net, Rastegari, Ordonez, Redmon,
-Farhadi, "XNOR-Net: ImageNet Classification Using Binary Convolutional Neural Networks", ECCV 2016, arXiv:1603.05279,
-section 3.1 (granularity=channel). Ternary it is BitNet b1.58's, Ma et al., "The Era of 1-bit LLMs: All Large Language
-Models are in 1.58 Bits", 2024, arXiv:2402.17764, equations 1 to 3 (granularity=tensor). The paper gives no value for
-epsilon; 1e-5 is that of the authors' published code, where it is a lower bound of the mean and not added to it.
+Binary, with epsilon = 0, it is the scale of least squared error, alpha: Rastegari, Ordonez, Redmon, Farhadi, "XNOR-Net:
+ImageNet Classification Using Binary Convolutional Neural Networks", ECCV 2016, arXiv:1603.05279, section 3.1
+(granularity=channel). Ternary it is BitNet b1.58's, Ma et al., "The Era of 1-bit LLMs: All Large Language Models are in
+1.58 Bits", 2024, arXiv:2402.17764, equations 1 to 3 (granularity=tensor). The paper gives no value for epsilon; 1e-5 is
+that of the authors' published code, where it is a lower bound of the mean and not added to it.
 """
 
 from typing import NamedTuple

@@ -86,14 +86,28 @@ def comparison_rows(comparisons: Sequence[Comparison], *, digits: int = 1) -> tu
 
 
 def comparison_table(comparisons: Sequence[Comparison], *, title: str = "", digits: int = 1) -> Table:
-    """The comparisons for a console."""
-    table = Table(title=Text(title), title_justify="left", box=None, header_style="bold")
+    """The comparisons for a console, narrow: a column for the setting, and what all of them share said in its title."""
     head, rows = comparison_rows(comparisons, digits=digits)
-    for name in head:
-        table.add_column(Text(name), justify="right" if name.startswith("mean") else "left", overflow="fold")
+    keys = head[:-5]
+    counts = {found.difference.n for found in comparisons}
+    pairs = f"{counts.pop()} pairs" if len(counts) == 1 else ""
+    table = Table(title=Text(f"{title} ({pairs} each)" if title and pairs else title), box=None, header_style="bold")
+    table.title_justify = "left"
+    setting = ", ".join(_short(key, keys) for key in keys)
+    for name in (*([setting] if keys else []), "a", "b", "b against a"):
+        table.add_column(Text(name), overflow="fold", no_wrap=name in ("a", "b"))
     for row in rows:
-        table.add_row(*map(Text, row))
+        values, (a, mean_of_a, b, mean_of_b, words) = row[:-5], row[-5:]
+        told = words.replace(f", {pairs})", ")") if title and pairs else words
+        line = [f"{a} {mean_of_a}", f"{b} {mean_of_b}", told]
+        table.add_row(*map(Text, [", ".join(values), *line] if keys else line))
     return table
+
+
+def _short(key: str, keys: Sequence[str]) -> str:
+    """The last word of a key where no other key ends with it."""
+    last = key.rsplit(".", 1)[-1]
+    return last if sum(other.rsplit(".", 1)[-1] == last for other in keys) == 1 else key
 
 
 def _keys(key: str | Sequence[str]) -> tuple[str, ...]:

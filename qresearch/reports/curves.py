@@ -1,10 +1,12 @@
-"""Curves against bits as a PNG file: the mean of the seeds as a line, their range as a band."""
+"""Curves against bits as a PNG file: the mean of the seeds as a line, its 95 % interval as a band."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from qresearch.reports.statistics import mean_interval
 
 # Okabe & Ito's colours, told apart by colour-blind readers too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -32,17 +34,20 @@ def draw_curves(path: Path, panels: Sequence[tuple[str, Sequence[Series], float 
             bits = sorted(line.values)
             values = [np.asarray(line.values[b], float) for b in bits]
             colour = COLOURS[index % len(COLOURS)]
-            means = [v.mean() for v in values]
+            intervals = [mean_interval(v) for v in values]
+            means, halves = [each.mean for each in intervals], [each.half or 0 for each in intervals]
             axis.plot(bits, means, "--" if line.dashed else "-", marker="o", color=colour, label=line.name)
             axis.fill_between(
                 bits,
-                [v.min() for v in values],
-                [v.max() for v in values],
+                np.subtract(means, halves),
+                np.add(means, halves),
                 color=colour,
                 alpha=0.15,
                 linewidth=0,
             )
         axis.set(xlabel="bits", ylabel=label)
+        if "(%)" in label:
+            axis.set_ylim(max(0, axis.get_ylim()[0]), min(101, axis.get_ylim()[1]))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.25)
     figure.suptitle(title)

@@ -49,13 +49,14 @@ def show_demo(folder: Path, found: list[dict[str, Any]]) -> None:
             ("Top-1 accuracy (%)", _series(cells, "top1"), float(np.mean(float_top1))),
             ("SQNR of the worst layer's weights (dB)", _series(cells, "sqnr_weight_db_min"), None),
         ],
-        title="Digits: accuracy and quantization error against the bits of weights and activations",
+        title="Digits: accuracy and quantization error against the bits of weights and activations\n"
+        "(first and last layer: 8 bits; bands: 95 % intervals over the seeds)",
     )
     console.print(f"float baseline: {np.mean(float_top1):.2f} % (mean of the seeds)", highlight=False)
     console.print(f"picture: {picture}", highlight=False, soft_wrap=True)
     console.print(f"results: {folder} (a result.json for every cell)", highlight=False, soft_wrap=True)
     console.print(NEXT, highlight=False, markup=False, soft_wrap=True)
-    print(SweepDisplay.totals)
+    print(SweepDisplay.totals, flush=True)
 
 
 def demo_table(cells: dict[Point, list[dict[str, Any]]]) -> Table:

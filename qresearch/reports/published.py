@@ -16,7 +16,7 @@ FILE = Path(__file__).with_suffix(".yaml")
 TIERS = {
     "primary": "read in the paper or in the authors' code",
     "secondary": "read in a copy",
-    "user-report": "told by a user of a method",
+    "user-report": "reported by a user",
     "computed": "digits computed by others, not printed by the authors",
 }
 

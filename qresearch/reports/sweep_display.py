@@ -56,10 +56,10 @@ class SweepDisplay:
         for table in tables(records) if self.with_tables else ():
             console.print(table)
         self._tell_of_other_code()
-        print(f"results: {self.folder}")
         kept = {cell for cell, how in self.ended.items() if how == "kept"}
         SweepDisplay.totals = totals_line(records, time.monotonic() - self.started, kept=kept)
-        print(SweepDisplay.totals, flush=True)
+        if self.with_tables:  # or they are said by whoever shows the tables
+            print(f"results: {self.folder}\n{SweepDisplay.totals}", flush=True)
         return records
 
     def leave(self) -> None:

@@ -15,7 +15,7 @@ from qresearch.store.index import flat
 COLUMNS: tuple[tuple[Any, ...], ...] = (
     ("top1", 2),
     ("top1_float", 2),
-    ("sqnr_weight_db", 1),
+    ("sqnr_weight_db_min", 1),
     ("size_bytes", 1, 1e-3),
     ("seconds", 1),
 )
@@ -30,10 +30,13 @@ def totals_line(records: list[dict[str, Any]], seconds: float, *, kept: Collecti
             counts.update(record.get("programs", {}))
     named = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
     earlier = f" ({len(kept)} kept)" if kept else ""
-    line = (
-        f"sweep: {len(records)} cells{earlier}, {len(groups)} groups, {sum(counts.values())} programs, {seconds:.1f} s"
-    )
+    told = [_counted(len(records), "cell") + earlier, _counted(len(groups), "group")]
+    line = f"sweep: {', '.join(told)}, {_counted(sum(counts.values()), 'program')}, {seconds:.1f} s"
     return f"{line} ({named})" if named else line
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def tables(records: list[dict[str, Any]]) -> list[Table]:
@@ -44,7 +47,7 @@ def tables(records: list[dict[str, Any]]) -> list[Table]:
         return [cell_table(records)] if records else []
     found = [settings_table(records)]
     if "method.name" in differing_keys(map(_config, records)):
-        found.append(comparison_table(compare(records, "method")))
+        found.append(comparison_table(compare(records, "method"), title="the same seeds in pairs"))
     return found
 
 
@@ -63,7 +66,7 @@ def settings_table(records: list[dict[str, Any]]) -> Table:
     table = Table(box=None, header_style="bold")
     for key in keys:
         table.add_column(key.removesuffix(".name"), overflow="fold")
-    for headline in ("seeds", "top-1 % ± 95 %", "float %", "SQNR w dB", "kB", "s"):
+    for headline in ("seeds", "top-1 % ± 95 %", "float %", "worst SQNR w dB", "kB", "s"):
         table.add_column(headline, no_wrap=True, justify="right")
     for setting, metrics in settings.items():
         columns = [_mean(metrics, name, *form) for name, *form in COLUMNS]
@@ -86,7 +89,7 @@ def cell_table(records: list[dict[str, Any]]) -> Table:
     table = Table(box=None, header_style="bold")
     for key in keys:
         table.add_column(key.removesuffix(".name"), overflow="fold")
-    for headline in ("top-1 %", "95 %", "float %", "SQNR w dB", "kB", "s", "status"):
+    for headline in ("top-1 %", "95 %", "float %", "worst SQNR w dB", "kB", "s", "status"):
         table.add_column(headline, no_wrap=True)
     for record, config in zip(records, configs, strict=True):
         (top1, digits), *others = COLUMNS

@@ -185,12 +185,18 @@ def _versions() -> dict[str, str]:
     return {name: version for name in PACKAGES if (version := _version(name))}
 
 
+# What a cell is computed with, from the root of the checkout; a report that lies beside it changes no number.
+SOURCES = (":/qresearch", ":/configs", ":/hydra_plugins", ":/pyproject.toml", ":/requirements.lock")
+
+
 @functools.cache
 def _git(folder: Path) -> dict[str, Any]:
-    """The commit of the source in `folder`, and whether it has been changed since; None outside a checkout."""
+    """The commit of the source in `folder`, and whether what cells are computed with has been changed since; None
+    outside a checkout.
+    """
     try:
         commit = _run_git(folder, "rev-parse", "HEAD")
-        return {"git_commit": commit, "git_dirty": bool(_run_git(folder, "status", "--porcelain"))}
+        return {"git_commit": commit, "git_dirty": bool(_run_git(folder, "status", "--porcelain", "--", *SOURCES))}
     except (OSError, subprocess.SubprocessError):
         return {"git_commit": None, "git_dirty": None}
 

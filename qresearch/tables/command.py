@@ -97,6 +97,8 @@ def _request(arguments: list[str]) -> Request:
     budgets = [word for word in rest if word != RUN]
     if len(budgets) > 1 or rest.count(RUN) > 1 or len(runs) > 1 or (name is None and (given.format or given.output)):
         parser.error(f"there is no table in {' '.join(arguments)!r}, or more than one of a kind.")
+    if given.output and not given.format and given.output.suffix not in SUFFIXES:
+        parser.error(f"-o {given.output}: the ending says no format; use {', '.join(SUFFIXES)}, or --format.")
     form = given.format or SUFFIXES.get(given.output.suffix if given.output else "", "console")
     folder = Path(runs[0] if runs else "runs").expanduser()
     return Request(name, RUN in rest, budgets[0] if budgets else None, form, given.output, folder)

@@ -66,6 +66,7 @@ def _sheet(sheet: Sheet) -> str:
     below = [r"\begingroup\raggedright\footnotesize", *notes, r"\endgroup"]
     if len(rows) > LONG:
         top = [
+            r"\begingroup\footnotesize\setlength{\tabcolsep}{3pt}",
             r"\begin{longtable}" + f"{{@{{}}{columns}@{{}}}}",
             rf"\caption{{{title}}}\\",
             r"\toprule",
@@ -73,7 +74,7 @@ def _sheet(sheet: Sheet) -> str:
             r"\midrule",
         ]
         again = [r"\endfirsthead", r"\toprule", head, r"\midrule", r"\endhead"]
-        return "\n".join([*top, *again, *rows, r"\bottomrule", r"\end{longtable}", *below])
+        return "\n".join([*top, *again, *rows, r"\bottomrule", r"\end{longtable}", r"\endgroup", *below])
     top = [
         r"\begin{table}",
         r"\centering",

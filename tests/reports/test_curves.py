@@ -26,7 +26,7 @@ def test_lines_are_drawn_in_their_colours(panels, tmp_path):
     assert all(pixels_of(image, colour) == 0 for colour in COLOURS[2:4])
 
 
-def test_the_line_is_the_mean_of_the_seeds_and_the_band_their_range(tmp_path, monkeypatch):
+def test_the_line_is_the_mean_of_the_seeds_and_the_band_its_interval(tmp_path, monkeypatch):
     drawn = {}
     axes = __import__("matplotlib.axes", fromlist=["Axes"]).Axes
     monkeypatch.setattr(axes, "fill_between", lambda self, x, low, high, **style: drawn.update(x=x, low=low, high=high))
@@ -40,4 +40,7 @@ def test_the_line_is_the_mean_of_the_seeds_and_the_band_their_range(tmp_path, mo
     draw_curves(tmp_path / "a.png", [("top-1", [Series("PTQ", {8: [90, 91, 95], 2: [10, 20, 60]})], None)], title="t")
     assert list(drawn["x"]) == [2, 8]
     np.testing.assert_allclose(drawn["y"], [30, 92])
-    np.testing.assert_allclose([drawn["low"], drawn["high"]], [[10, 90], [60, 95]])
+    t = 4.3026527  # Student's, at 0.975 and two degrees of freedom
+    halves = [t * np.std(values, ddof=1) / np.sqrt(3) for values in ([10, 20, 60], [90, 91, 95])]
+    np.testing.assert_allclose(drawn["low"], np.subtract([30, 92], halves), rtol=1e-6)
+    np.testing.assert_allclose(drawn["high"], np.add([30, 92], halves), rtol=1e-6)

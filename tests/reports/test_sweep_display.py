@@ -17,7 +17,7 @@ from qresearch.store.journal import note
 from qresearch.store.record import code, environment, write_json
 
 OBSERVERS = len(list((CONFIG_FOLDER / "observer").glob("*.yaml")))
-METRICS = {"top1_float": 91.734, "sqnr_weight_db": 20.06, "size_bytes": 1234, "seconds": 2.0, "test_images": 500}
+METRICS = {"top1_float": 91.734, "sqnr_weight_db_min": 20.06, "size_bytes": 1234, "seconds": 2.0, "test_images": 500}
 
 
 def record(bits, seed, **changes):
@@ -75,7 +75,7 @@ def test_of_keys_that_change_together_the_first_that_is_no_class_stands_for_all(
 
 def test_table_has_a_row_for_every_cell_failed_ones_too():
     head, *rows = printed(cell_table([record(8, 0), record(4, 1), failed(17)]))
-    assert head == ["weight.bits", "seed", "top-1 %", "95 %", "float %", "SQNR w dB", "kB", "s", "status"]
+    assert head == ["weight.bits", "seed", "top-1 %", "95 %", "float %", "worst SQNR w dB", "kB", "s", "status"]
     assert rows == [
         ["8", "0", "90.00", wilson(450, 500), "91.73", "20.1", "1.2", "2.0", "finished"],
         ["4", "1", "91.00", wilson(455, 500), "91.73", "20.1", "1.2", "2.0", "finished"],
@@ -99,7 +99,7 @@ def test_several_seeds_are_a_mean_with_its_interval():
     """By hand: of 90, 91 and 92 the mean is 91, the deviation 1, and Student's t of two degrees of freedom 4.303."""
     cells = [record(bits, seed) for bits in (8, 4) for seed in (0, 1, 2)][:-1]
     head, eight, four = printed(settings_table(cells))
-    assert head == ["weight.bits", "seeds", "top-1 % ± 95 %", "float %", "SQNR w dB", "kB", "s"]
+    assert head == ["weight.bits", "seeds", "top-1 % ± 95 %", "float %", "worst SQNR w dB", "kB", "s"]
     assert eight == ["8", "3", f"91.00 ± {4.302653 / 3**0.5:.2f}", "91.73", "20.1", "1.2", "2.0"]
     assert four == ["4", "2", f"90.50 ± {12.706205 * 0.5**0.5 / 2**0.5:.2f}", "91.73", "20.1", "1.2", "2.0"]
 
@@ -148,7 +148,7 @@ def test_totals():
 def test_totals_count_the_programs_of_new_cells_alone():
     records = [record(8, 0), record(4, 0), record(2, 0, programs={"evaluate": 3})]
     kept = [each["config_hash"] for each in records[:2]]
-    assert totals_line(records, 1.0, kept=kept) == "sweep: 3 cells (2 kept), 1 groups, 3 programs, 1.0 s (evaluate 3)"
+    assert totals_line(records, 1.0, kept=kept) == "sweep: 3 cells (2 kept), 1 group, 3 programs, 1.0 s (evaluate 3)"
 
 
 @pytest.fixture
@@ -211,7 +211,7 @@ def test_it_says_each_cell_and_ends_with_all_that_has_ended(started, tmp_path, c
     assert "diverged: The loss is nan." in lines
     *_, where, last = lines
     assert where == f"results: {tmp_path}" and SweepDisplay.totals == last
-    assert re.fullmatch(r"sweep: 3 cells \(1 kept\), 1 groups, 4 programs, \d\.\d s \(step 4\)", last)
+    assert re.fullmatch(r"sweep: 3 cells \(1 kept\), 1 group, 4 programs, \d\.\d s \(step 4\)", last)
     assert [each["config"]["weight"]["bits"] for each in SweepDisplay.found] == [8, 4, 2]
 
 

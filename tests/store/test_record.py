@@ -262,15 +262,22 @@ def test_commit_is_that_of_the_source_and_dirty_when_it_was_changed(tmp_path, mo
         record._git.cache_clear()
         return environment()["git_commit"], environment()["git_dirty"]
 
-    monkeypatch.setattr(record, "__file__", str(tmp_path / "record.py"))
+    source = tmp_path / "qresearch" / "store" / "record.py"
+    source.parent.mkdir(parents=True)
+    monkeypatch.setattr(record, "__file__", str(source))
     assert state() == (None, None)
-    (tmp_path / "record.py").write_text("1")
+    source.write_text("1")
     git("init", "-q")
     git("add", ".")
     git("commit", "-q", "-m", "first")
     commit = git("rev-parse", "HEAD").stdout.strip()
     assert state() == (commit, False)
-    (tmp_path / "record.py").write_text("2")
+    (tmp_path / "demo.html").write_text("a report")
+    assert state() == (commit, False)
+    (tmp_path / "qresearch" / "new_method.py").write_text("")
+    assert state() == (commit, True)
+    (tmp_path / "qresearch" / "new_method.py").unlink()
+    source.write_text("2")
     assert state() == (commit, True)
 
 
