@@ -208,6 +208,7 @@ def _record(job: Job, outcome: Outcome, programs: dict[str, int]) -> dict[str, A
         "costs": {layer: cost._asdict() for layer, cost in outcome.costs.items()},
         "audit": outcome.audit,
         "float_tensors": outcome.float_tensors,
+        "parity": outcome.parity,
         "environment": environment(),
         "finished_at": _now(),
     }

@@ -49,6 +49,8 @@ def _alone(cfg: DictConfig, folder: Path, overrides: list[str]) -> dict[str, Any
     audit = audit_table(record["audit"], record["float_tensors"])
     console.print(audit, markup=False, highlight=False, soft_wrap=True)
     console.print(metrics_line(record["metrics"]), markup=False, highlight=False, soft_wrap=True)
+    if record["parity"]:
+        console.print(parity_line(record["parity"]), markup=False, highlight=False, soft_wrap=True)
     print(f"result: {_shown(folder / 'result.json')}")
     return record
 
@@ -75,6 +77,20 @@ def metrics_line(metrics: dict[str, float | int]) -> str:
         share = metrics["size_bytes"] / metrics["size_bytes_float"]
         parts.append(f"{metrics['size_bytes'] / 1e3:.1f} kB ({share:.3f} of float)")
     return ", ".join([*parts, f"{metrics['programs']} programs compiled", f"{metrics['seconds']:.1f} s"])
+
+
+def parity_line(parity: dict[str, Any]) -> str:
+    """Whether the network computes with integers what is simulated."""
+    least = min(parity["layers"], key=lambda row: row["equal"])
+    largest = max(row["largest_lsb"] for row in parity["layers"])
+    codes = f"all codes equal in {len(parity['layers'])} layers"
+    if parity["departs"]:
+        codes = (
+            f"{100 * least['equal']:.5f} % of the codes equal in the layer with the fewest ({least['layer']}), "
+            f"{largest} LSB at most, {parity['departs']} the first that departs"
+        )
+    scores = f"top-1 {parity['top1_simulated']:.2f} % simulated, {parity['top1_integer']:.2f} % with integers"
+    return f"parity: {codes}; {scores}; {100 * parity['agreement']:.2f} % of the images in one class"
 
 
 def _shown(path: Path) -> str:

@@ -17,7 +17,7 @@ from qresearch.config.nodes import plain
 from qresearch.config.schema import CONFIG_FOLDER
 from qresearch.data.digits import Digits
 from qresearch.execute import run
-from qresearch.run import _alone, metrics_line
+from qresearch.run import _alone, metrics_line, parity_line
 
 CALIBRATION, ANATOMY = 32, 16
 TINY = [
@@ -161,6 +161,21 @@ def test_record_is_whole(name, records, folder):
     assert {"python", "platform", "device", "backend", "git_commit", "git_dirty"} <= environment.keys()
     assert sorted(path.name for path in (folder / name).iterdir()) == ["audit.txt", "curves.json", "result.json"]
     assert "NaN" not in (folder / name / "result.json").read_text()
+
+
+def test_parity_is_recorded_where_it_is_asked_for(records, folder, capsys):
+    """A run of its own, which is the same network."""
+    assert all(record["parity"] is None for record in records.values())
+    cfg = compose(*TINY, *RUNS["lsq"], "export.parity=true", f"runs_dir={folder / 'shared'}")
+    record = _alone(cfg, folder / "parity", [])
+    metrics, found = record["metrics"], record["parity"]
+    assert metrics["top1"] == found["top1_simulated"] == records["lsq"]["metrics"]["top1"]
+    assert [row["layer"] for row in found["layers"]] == list(LAYERS)
+    assert [row["codes"] for row in found["layers"]] == [297 * count for count in (64, 64 * 4, 8)]
+    assert metrics["top1_integer"] == found["top1_integer"]
+    assert metrics["parity_equal"] == min(row["equal"] for row in found["layers"]) > 0.999
+    assert metrics["parity_largest_lsb"] == max(row["largest_lsb"] for row in found["layers"]) <= 1
+    assert parity_line(found) in capsys.readouterr().out
 
 
 def test_float_run_is_its_own_baseline(records, folded, labelled):

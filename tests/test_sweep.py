@@ -18,7 +18,7 @@ from qresearch.store.record import read_record
 ROOT = Path(__file__).parents[1]
 TINY = ["model=mlp", "model.width=8", "baseline.epochs=1", "anatomy_images=8", "calibration.images=16", "tracker=none"]
 SPANS = ["weight.bits=4,17", "baseline.learning_rate=0.01,1e30"]
-LAST_LINE = r"sweep: (\d+) cells(?: \((\d+) kept\))?, (\d+) groups, (\d+) programs, \d+\.\d s( \(.*\))?"
+LAST_LINE = r"sweep: (\d+) cells?(?: \((\d+) kept\))?, (\d+) groups?, (\d+) programs?, \d+\.\d s( \(.*\))?"
 
 
 def environment():

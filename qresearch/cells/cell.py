@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from qresearch.data.normalise import Normalise, normalise_for
 from qresearch.data.source import VARIABLE, data_folder, find_file
 from qresearch.models.checkpoint import CheckpointError
 from qresearch.nn.geometry import Geometry, geometry
+from qresearch.nn.pack_model import check_packable
 from qresearch.nn.quantize_model import check_blocks, check_solvable
 from qresearch.nn.rules import Rule, assign
 
@@ -59,7 +61,17 @@ def prepare(cfg: RunConfig) -> Cell:
         check_blocks(rules, layers)
         if cfg.method.name == Method.ptq:
             check_solvable(rules, build(cfg.ptq))
+        if cfg.export.parity:
+            _check_packable(rules, layers)
     return Cell(cfg, model, data, normalise_for(data), rules, layers, weights)
+
+
+def _check_packable(rules: Mapping[str, Rule], layers: Mapping[str, Geometry]) -> None:
+    """Raise ValueError for a quantized layer without an integer form; an open sign is taken for the larger range."""
+    for path, rule in rules.items():
+        act, weight = (side and side.spec.with_sign(False) for side in (rule.act, rule.weight))
+        if act or weight:
+            check_packable(path, act, weight, layers[path])
 
 
 @functools.lru_cache(maxsize=64)

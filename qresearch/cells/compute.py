@@ -21,6 +21,7 @@ from qresearch.cells.stages import (
     baseline,
     calibration,
     check_data,
+    compare_with_integers,
     evaluate,
     measure,
     quantize,
@@ -50,6 +51,7 @@ class Outcome:
     costs: dict[str, LayerCost] = dataclasses.field(default_factory=dict)  # of every layer, for one sample
     audit: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     float_tensors: dict[str, int] = dataclasses.field(default_factory=dict)  # elements of what stays float, by path
+    parity: dict[str, Any] | None = None  # simulated beside integer, where it was asked for
     curves: dict[str, Curves] = dataclasses.field(default_factory=dict)  # by stage: baseline, qat
 
     def diverge(self, error: Diverged) -> None:
@@ -163,11 +165,19 @@ def _train(works: list[Work], listen: Listen) -> list[Work]:
 
 def _describe(work: Work, found: dict[str, float], rows: list[dict[str, Any]]) -> None:
     """Fill in what follows from the finished network."""
-    outcome, model, layers = work.outcome, work.model, work.cell.layers
-    outcome.layers, outcome.costs = rows, layer_costs(model, layers)
-    outcome.metrics |= found | {"size_bytes": quantized_bytes(model, layers)}
+    outcome, model, geometry = work.outcome, work.model, work.cell.layers
+    outcome.layers, outcome.costs = rows, layer_costs(model, geometry)
+    outcome.metrics |= found | {"size_bytes": quantized_bytes(model, geometry)}
     outcome.metrics |= _totals(outcome.costs) | _summary(rows)
     outcome.audit, outcome.float_tensors = audit(model), float_tensors(model)
+    if work.cell.cfg.export.parity:
+        outcome.parity = compare_with_integers(work.cell, model)
+        layers = outcome.parity["layers"]
+        outcome.metrics |= {
+            "top1_integer": outcome.parity["top1_integer"],
+            "parity_equal": min(row["equal"] for row in layers),
+            "parity_largest_lsb": max(row["largest_lsb"] for row in layers),
+        }
 
 
 def _totals(costs: dict[str, LayerCost]) -> dict[str, float | int]:

@@ -21,8 +21,10 @@ from qresearch.config.schema import BatchNorm, Method
 from qresearch.core.program import program
 from qresearch.evaluation.accuracy import BATCH, accuracy
 from qresearch.evaluation.anatomy import anatomy
+from qresearch.evaluation.parity import parity
 from qresearch.models.checkpoint import load_checkpoint
 from qresearch.nn.calibrate import ActStatistic, calibrate, calibration_key, statistics_structure
+from qresearch.nn.pack_model import pack_model
 from qresearch.nn.quantize_model import quantize_model
 from qresearch.store.baselines import load_baseline, save_baseline
 from qresearch.store.shared import Shared
@@ -119,6 +121,12 @@ def measure(cell: Cell, references: Sequence[nnx.Module], models: Sequence[nnx.M
     images, _ = cell.data.test()
     x = cell.normalise(images[: cell.cfg.anatomy_images])
     return anatomy(references, models, cell.layers, x, trained=cell.cfg.method.name == Method.qat)
+
+
+def compare_with_integers(cell: Cell, model: nnx.Module) -> dict[str, Any]:
+    """The simulated network beside the one that computes with integers, on the test set."""
+    images, labels = cell.data.test()
+    return parity(model, pack_model(model, cell.layers), cell.layers, images, labels, cell.normalise)
 
 
 def source(cell: Cell) -> dict[str, Any]:

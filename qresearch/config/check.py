@@ -18,6 +18,7 @@ from qresearch.config.schema import (
     BatchNorm,
     CalibrationConfig,
     ConfigError,
+    ExportConfig,
     Method,
     MethodConfig,
     RuleConfig,
@@ -26,9 +27,12 @@ from qresearch.config.schema import (
     TensorConfig,
 )
 
-SECTIONS = {"method": MethodConfig, "calibration": CalibrationConfig, "sweep": SweepConfig} | dict.fromkeys(
-    SIDES, TensorConfig
-)
+SECTIONS = {
+    "method": MethodConfig,
+    "calibration": CalibrationConfig,
+    "export": ExportConfig,
+    "sweep": SweepConfig,
+} | dict.fromkeys(SIDES, TensorConfig)
 
 
 @dataclasses.dataclass
@@ -81,6 +85,8 @@ def _check_values(cfg: RunConfig) -> None:
             f"grad.bits={cfg.grad.bits} with method=ptq, which computes no gradients; use method=qat, or "
             "format@grad=float32."
         )
+    if cfg.export.parity and cfg.method.name == Method.float:
+        raise ConfigError("export.parity=true with method=float, which has no integers; use method=ptq or qat.")
     if cfg.method.name == Method.ptq and cfg.method.batch_norm == BatchNorm.train:
         raise ConfigError("method.batch_norm=train needs training; with method=ptq use fold or freeze.")
 

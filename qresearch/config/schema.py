@@ -79,6 +79,13 @@ class CalibrationConfig:
     batch_size: int = 128
 
 
+@dataclasses.dataclass
+class ExportConfig:
+    """What becomes of the quantized network beside its evaluation."""
+
+    parity: bool = False  # compare it with the network that computes with integers, on the whole test set
+
+
 class Stack(enum.StrEnum):
     """Whether cells of a group are computed side by side."""
 
@@ -112,6 +119,7 @@ class RunConfig:
     baseline: Any = MISSING  # the recipe of the float baseline
     optim: Any = MISSING  # the recipe of quantization-aware training
     calibration: CalibrationConfig = dataclasses.field(default_factory=CalibrationConfig)
+    export: ExportConfig = dataclasses.field(default_factory=ExportConfig)
     anatomy_images: int = 256
     tracker: Any = MISSING
     seed: int = 0

@@ -34,10 +34,10 @@ def integers(q: QTensor) -> tuple[Int32[Array, "..."], Float[Array, "..."]]:
     return (centred * parts).astype(jnp.int32), q.scale / parts
 
 
-def largest_integer(spec: QuantSpec) -> int:
-    """The largest magnitude that `integers` can give, whatever the zero point."""
+def integer_range(spec: QuantSpec) -> tuple[int, int]:
+    """The least and the largest number that `integers` can give, whatever the zero point."""
     low, high = (int(bound * parts_of_a_step(spec.grid)) for bound in (spec.grid.low, spec.grid.high))
-    return max(-low, high) if spec.grid.symmetric else high - low
+    return (low, high) if spec.grid.symmetric else (low - high, high - low)
 
 
 def parts_of_a_step(grid: Any) -> Int32[Array, ""]:

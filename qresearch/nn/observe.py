@@ -11,6 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from qresearch.nn.fake_quant import FakeQuant, dimension_numbers
+from qresearch.nn.packed import Packed
 from qresearch.nn.slots import EMBEDDING, OPERATORS, contracted_axes, slots
 
 
@@ -33,9 +34,9 @@ class Watch(Protocol):
 
 
 class Observe(nnx.Module):
-    """Stands in a slot around the operator (or the FakeQuant) that was there."""
+    """Stands in a slot around the operator (or the FakeQuant or Packed) that was there."""
 
-    def __init__(self, attribute: str, inner: FakeQuant | None, watch: Watch):
+    def __init__(self, attribute: str, inner: FakeQuant | Packed | None, watch: Watch):
         self.attribute = attribute
         self.inner = nnx.data(inner)
         self.watch = nnx.data(watch)
@@ -65,7 +66,7 @@ def watch_layers(model: nnx.Module, watches: Mapping[str, Watch], x: Float[Array
     places = slots(model)
     for path, watch in watches.items():
         slot = places[path]
-        inner = slot.occupant if isinstance(slot.occupant, FakeQuant) else None
+        inner = slot.occupant if isinstance(slot.occupant, (FakeQuant, Packed)) else None
         slot.fill(Observe(slot.attribute, inner, watch))
     out, seen = nnx.capture(lambda m, inputs: m(inputs), Seen)(model, x)
     answers = {}

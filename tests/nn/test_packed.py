@@ -15,7 +15,8 @@ from qresearch.grids.nf4 import nf4
 from qresearch.grids.ternary import Ternary
 from qresearch.nn.calibrate import calibrate
 from qresearch.nn.geometry import geometry
-from qresearch.nn.packed import Packed, pack_model
+from qresearch.nn.pack_model import pack_model
+from qresearch.nn.packed import Packed
 from qresearch.nn.quantize_model import quantize_model
 from qresearch.nn.rules import Assignment, Rule, assign
 from qresearch.nn.slots import slots
@@ -99,7 +100,7 @@ def test_the_weights_are_bytes_and_the_product_is_one_of_integers():
     expected = np.array(sums, np.float32) * np.asarray(inputs.scale * q.scale) + np.asarray(slot.layer.bias[...])
     np.testing.assert_allclose(run(executed, x), expected, rtol=1e-6)
     text = str(jax.make_jaxpr(lambda lhs: slot.occupant(lhs, None, (((1,), (0,)), ((), ()))))(x))
-    assert "preferred_element_type=float32" in text and slot.occupant.kinds == ("int16", "int8")
+    assert "preferred_element_type=float32" in text and slot.occupant.kinds == ("uint8", "int8")
 
 
 def test_a_scale_for_each_sample():
@@ -123,7 +124,10 @@ FLOAT_ZERO = QuantSpec(Integer(4, zero_point=ZeroPoint.float))
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        (with_rule(Assignment(INT8, STATIC)), r"Layer 'layers.1' has a float side.*keep it float by a rule"),
+        (
+            with_rule(Assignment(INT8, STATIC)),
+            r"Layer 'layers.1' has a float side.*keep it float by a rule with match=layers.1",
+        ),
         (with_rule(None, ACT), r"Layer 'layers.1' has a float side"),
         (with_rule(Assignment(QuantSpec(nf4()), STATIC), ACT), r"weight of layer 'layers.1'.*nf4 .* are unequal"),
         (with_rule(Assignment(BLOCKS, STATIC), ACT), r"blocks of a sum have scales of their own"),
