@@ -15,7 +15,7 @@ from qresearch.reports.sweep_display import SweepDisplay
 
 NEXT = """What to try next (`qresearch` is .venv/bin/qresearch):
   qresearch run method=ptq weight.bits=4 act.bits=4          one cell, its audit, and the anatomy of its error
-  qresearch run method=ptq export.parity=true                is it really integer? simulated beside integer, code by code
+  qresearch run method=ptq export.parity=true                is it really integer? simulated beside integer codes
   qresearch run method=ptq act.bits=4 observer@act.observer=mse    another rule for the range of activations
   qresearch report runs/demo -o runs/demo.html               all of it in one page: error by layer, curves, pairs
   qresearch sweep data=mnist method=ptq,qat weight.bits=8,2  other data (downloaded once)

@@ -21,13 +21,17 @@ SCRIPTS = (
     "statistics",
     "text",
     "data",
+    "metrics",
     "columns",
     "settings",
+    "labels",
     "state",
     "lines",
     "picks",
     "look",
+    "legend",
     "figure",
+    "scroll",
     "filters",
     "table",
     "details",
@@ -45,7 +49,7 @@ SCRIPTS = (
     "live",
     "main",
 )
-STYLES = ("page", "parts")
+STYLES = ("page", "parts", "tables")
 PLACE = re.compile(r"\{\{(\w+)\}\}")
 
 

@@ -1,5 +1,6 @@
 """The live page in a real browser: it takes in what is new and keeps what the reader chose."""
 
+import re
 import threading
 
 import pytest
@@ -64,6 +65,26 @@ def test_the_live_page_takes_in_what_is_new_and_keeps_what_the_reader_chose(open
     seen.page.wait_for_function("view.records.length === 27")
     assert seen.ask("state") == chosen and seen.texts("#shown") == ["14 of 27 runs shown"]
     assert all(url.startswith(server.address) for url in seen.requests)
+    assert seen.complaints == []
+    seen.page.close()
+
+
+@pytest.mark.parametrize("size", [(390, 844), (1400, 900)], ids=["phone", "desktop"])
+def test_the_live_page_says_which_sweep_it_shows_and_of_how_many_runs(size, open_page, write_cell, live):
+    folder, source, server = live
+    write_cell(folder / "old sweep", "1", "ptq", 8, 0, finished_at="2020-01-01T00:00:00+00:00")
+    source.refresh()
+    seen = open_page(server.address)
+    seen.page.set_viewport_size(dict(zip(("width", "height"), size, strict=True)))
+    seen.page.wait_for_function("view.records.length === 26")
+    assert seen.texts("#scope-text") == ["sweep: 26 of 27 runs, the newest of 2 sweeps"]
+    for css in ("#scope-text", "#sweep", "#all-sweeps"):
+        box = seen.page.locator(css).bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= size[0] and box["y"] + box["height"] < 300
+    assert re.fullmatch(r"live, \d\d:\d\d:\d\d UTC", seen.texts("#live")[0])
+    seen.page.click("#all-sweeps")
+    assert seen.texts("#scope-text") == ["all 2 sweeps: 27 runs"] and seen.texts("#shown") == ["27 of 27 runs shown"]
+    assert not seen.page.locator("#all-sweeps").is_visible()
     assert seen.complaints == []
     seen.page.close()
 

@@ -23,7 +23,7 @@ function drawAccuracy(element) {
     xaxis: named(x?.label ?? "", axis.layout),
     yaxis: named(y.label, percent(y)),
     shapes: reference.shapes,
-    height: narrow() ? 420 : 460,
+    height: (narrow() ? 390 : 430) + legendHeight(element, lines),
   };
   plot(element, [...reference.traces, ...traces], layout);
 }
@@ -48,10 +48,11 @@ function keyAxis(column, given) {
     values.length <= ORDINAL || !numeric
       ? values
       : values.filter((_, index) => index % Math.ceil(values.length / 8) === 0);
+  const texts = distinct(ticks, 24, (value) => (column ? column.text(value) : ""));
   const layout = {
     tickmode: "array",
     tickvals: ticks.map(place),
-    ticktext: ticks.map((value) => safe(short(column ? column.text(value) : "", 24))),
+    ticktext: ticks.map((value) => safe(texts.get(value))),
   };
   const [low, high] = [place(values[0]), place(values.at(-1))];
   if (low === high) layout.range = [low - 1, high + 1];
@@ -66,7 +67,8 @@ function lineTraces(line, y, x, axis, nudge) {
   const main = {
     type: "scatter",
     mode: "lines+markers",
-    name: safe(short(line.label, narrow() ? 34 : 60)),
+    name: legendText(line.label),
+    meta: line.full,
     x: at,
     y: points.map((setting) => intervalOf(setting, y).mean),
     error_y: errorBars(
@@ -110,7 +112,7 @@ function settingHover(setting, column) {
   const [low, high] = [interval.mean - down, interval.mean + up].map((value) => number(value, column.digits));
   const mean = withInterval(interval, column.digits);
   const text = rule === "images" ? `${mean} (${low} to ${high})` : mean;
-  return hover(labelOf(setting.first), `${column.label}: ${text}`, seedsInWords(setting));
+  return hover(fullLabel(setting.first), `${column.label}: ${text}`, seedsInWords(setting));
 }
 
 /** The accuracy of the float network of every seed; null where a seed has several (more than one model, say). */

@@ -1,46 +1,32 @@
 // Columns: what a record can be sorted, filtered and drawn by. Keys of the configuration, metrics, and status.
 
 const ORDINAL = 16; // a key with at most so many values has them side by side, evenly
-// label, factor, digits, and whether more is better (undefined: neither)
-const METRICS = {
-  top1: ["top-1 %", 1, 2, true],
-  top1_float: ["float %", 1, 2],
-  top1_lost: ["against float", 1, 2, true],
-  sqnr_weight_db: ["SQNR w dB", 1, 1, true],
-  sqnr_weight_db_min: ["SQNR worst weights dB", 1, 1, true],
-  sqnr_input_db: ["SQNR inputs dB", 1, 1, true],
-  sqnr_output_db: ["SQNR outputs dB", 1, 1, true],
-  size_bytes: ["size kB", 1e-3, 1, false],
-  bitops: ["BitOps M", 1e-6, 2, false],
-  sqnr_input_db_min: ["SQNR worst inputs dB", 1, 1, true],
-  sqnr_output_db_min: ["SQNR worst outputs dB", 1, 1, true],
-  loss: ["loss", 1, undefined, false],
-  seconds: ["seconds", 1, 1],
-};
-const HEADLINE = ["top1", "top1_lost", "sqnr_weight_db", "size_bytes", "bitops", "seconds"];
-
-// What is worked out from the metrics of a record; null where one is lacking.
-const DERIVED = {
-  top1_lost: (record) => {
-    const [top1, float] = [metric(record, "top1"), metric(record, "top1_float")];
-    return top1 === null || float === null ? null : top1 - float;
-  },
-};
+// The keys that come first, in tables, labels and colours.
+const LEAD = ["method.name", "weight.bits", "act.bits", "weight.granularity"];
+const GRANULARITIES = ["tensor", "channel", "block"]; // from coarse to fine
 
 let columns = new Map(); // by id
 
 function buildColumns(records) {
   const told = new Set(tellingKeys(records));
-  const configs = [...data.head.keys.keys()].map((key) => configColumn(key, told.has(key)));
+  const keys = [...data.head.keys.keys()].sort((a, b) => leadOf(a) - leadOf(b) || a - b);
+  const configs = keys.map((key) => configColumn(key, told.has(key)));
   const first = HEADLINE.filter((name) => Object.hasOwn(DERIVED, name) || data.head.metrics.includes(name));
   const metrics = [...new Set([...first, ...data.head.metrics])].map(metricColumn);
   const own = [
-    { id: "status", label: "status", kind: "own", value: (record) => record.status, text: String },
-    { id: "finished", label: "finished", kind: "own", value: (record) => record.finished, text: shortTime },
+    { id: "status", label: "status", says: "how the run ended: finished, diverged or failed", text: String },
+    { id: "finished", label: "finished", says: "when the run ended", text: timeInWords },
   ];
+  for (const column of own) Object.assign(column, { kind: "own", value: (record) => record[column.id] });
   columns = new Map([...configs, ...metrics, ...own].map((column) => [column.id, column]));
   for (const column of [...configs, columns.get("status")]) prepareScale(column, records);
   for (const record of records) record.haystack = undefined;
+}
+
+/** The place of a key before those that are in the order of the configuration. */
+function leadOf(key) {
+  const place = LEAD.indexOf(data.head.keys[key]);
+  return place < 0 ? LEAD.length : place;
 }
 
 /** The keys that tell the records apart: of those that always change together the first, a class last. */
@@ -50,7 +36,7 @@ function tellingKeys(records) {
   const isClass = (key) => data.head.keys[key].endsWith("_target_");
   const keys = [...data.head.keys.keys()].filter((key) => counts(data.head.keys[key]));
   const found = new Map();
-  for (const key of keys.sort((a, b) => isClass(a) - isClass(b) || a - b)) {
+  for (const key of keys.sort((a, b) => isClass(a) - isClass(b) || leadOf(a) - leadOf(b) || a - b)) {
     const seen = new Map();
     const pattern = configs.map((record) => {
       const code = codeOf(record, key);
@@ -70,28 +56,10 @@ function configColumn(key, shown) {
     name,
     label: keyLabel(name),
     kind: "config",
+    says: `${name}, a key of the configuration; "–": the run has no such key`,
     shown,
     value: (record) => configValue(record, key),
     text: (value) => configText(name, value),
-  };
-}
-
-function metricColumn(name) {
-  const known = Object.hasOwn(METRICS, name);
-  const [label, factor, digits, better] = known ? METRICS[name] : [name, 1, undefined, undefined];
-  const found = Object.hasOwn(DERIVED, name) ? DERIVED[name] : (record) => metric(record, name);
-  const value = (record) => (found(record) === null ? undefined : found(record) * factor);
-  return {
-    id: `metric:${name}`,
-    name,
-    label,
-    kind: "metric",
-    known,
-    shown: HEADLINE.includes(name),
-    digits,
-    better,
-    value,
-    text: (shown) => number(shown, digits),
   };
 }
 
@@ -106,8 +74,11 @@ function configText(name, value) {
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
-function shortTime(iso) {
-  return iso ? iso.slice(0, 16).replace("T", " ") : "–";
+/** "2026-11-23 23:10 UTC"; what is no time stays as it is. */
+function timeInWords(iso) {
+  if (!iso) return "–";
+  const time = new Date(iso);
+  return Number.isNaN(time.getTime()) ? String(iso) : `${time.toISOString().slice(0, 16).replace("T", " ")} UTC`;
 }
 
 /** Where values stand on an axis: side by side (`ordinal`, the values in order), by size, or by its logarithm. */
@@ -116,7 +87,7 @@ function prepareScale(column, records) {
   const numbers = values.filter((value) => typeof value === "number").sort((a, b) => a - b);
   column.numeric = numbers.length > 0 && values.every((value) => value === null || typeof value === "number");
   column.wide = column.numeric && isWide(numbers);
-  if (!column.numeric || values.length <= ORDINAL) column.ordinal = values.sort(compareValues);
+  if (!column.numeric || values.length <= ORDINAL) column.ordinal = values.sort(orderOf(column));
 }
 
 /** Whether numbers in order are better seen by their logarithms. */
@@ -130,6 +101,13 @@ function compareValues(a, b) {
   if (rank(a) !== rank(b)) return rank(a) - rank(b);
   if (rank(a) === 0) return a - b;
   return String(a).localeCompare(String(b), "en", { numeric: true });
+}
+
+/** How values of a column are ordered. */
+function orderOf(column) {
+  if (!column.name?.endsWith("granularity")) return compareValues;
+  const place = (value) => (GRANULARITIES.includes(value) ? GRANULARITIES.indexOf(value) : GRANULARITIES.length);
+  return (a, b) => place(a) - place(b) || compareValues(a, b);
 }
 
 function displayColumns() {

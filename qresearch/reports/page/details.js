@@ -4,7 +4,7 @@ function showDetails(record) {
   const facts = {
     folder: runName(record),
     status: record.status,
-    finished: `${shortTime(record.finished)} UTC`,
+    finished: timeInWords(record.finished),
     "config hash": record.hash ?? "–",
     "program group": record.group ?? "–",
     overrides: (record.overrides ?? []).join(" ") || "–",
@@ -12,7 +12,7 @@ function showDetails(record) {
   const own = new Map(data.head.keys.map((name, key) => [name, configValue(record, key)]));
   const metrics = new Map(data.head.metrics.map((name) => [name, metric(record, name) ?? undefined]));
   byId("details-body").replaceChildren(
-    make("h2", { id: "details-title" }, labelOf(record, [])),
+    make("h2", { id: "details-title" }, fullLabel(record, { seed: true })),
     record.message ? make("pre", { class: "message" }, record.message) : "",
     factTable("Run", Object.entries(facts)),
     factTable("Metrics", metrics),

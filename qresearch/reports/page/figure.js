@@ -1,4 +1,4 @@
-// Plots, drawn when they come into sight.
+// Plots, drawn when they come into sight. Their buttons stand in a strip above them (parts.css).
 
 // Without `showSendToCloud: false` this plotly offers to upload the chart.
 const CONFIG = {
@@ -9,6 +9,7 @@ const CONFIG = {
   displayModeBar: "hover",
   modeBarButtonsToRemove: ["lasso2d", "select2d", "zoomIn2d", "zoomOut2d", "autoScale2d"],
 };
+const NARROW = "(max-width: 599.9px)";
 const figures = new Map(); // id of the element: {draw, stale, seen, fresh}; fresh: it shows the next change already
 
 /** Say how an element's plot is drawn; it is drawn after each change while it is in sight, else when it comes there. */
@@ -45,12 +46,18 @@ function plot(element, traces, layout = {}, why = "Nothing to draw here.") {
     if (element.dataset.drawn) Plotly.purge(element);
     delete element.dataset.drawn;
     delete element.dataset.listening;
+    delete element.dataset.legend;
+    element.style.height = "";
     element.replaceChildren(make("p", { class: "empty" }, why));
     return;
   }
   if (!element.dataset.drawn) element.replaceChildren();
   element.dataset.drawn = "yes";
+  element.style.height = `${layout.height}px`; // plotly keeps it when the window changes
   Plotly.react(element, traces, merged(baseLayout(), layout), CONFIG);
+  titleLegend(element);
+  if (!element.dataset.legend) element.on("plotly_afterplot", () => titleLegend(element));
+  element.dataset.legend = "yes";
 }
 
 /** The value of a select with these options, which the reader's choices remember; a change draws the page anew. */
@@ -69,5 +76,5 @@ function chosenColumn(id, able, fallback) {
 }
 
 function narrow() {
-  return window.innerWidth < 600;
+  return matchMedia(NARROW).matches;
 }

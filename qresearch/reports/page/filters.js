@@ -9,12 +9,27 @@ function setFilter(id, filter) {
   change({ filters, page: 0 });
 }
 
+/** Which sweep is shown, of how many runs in all, and the choice of another. */
 function drawSweeps() {
-  const all = [["*", `all ${view.sweeps.length} sweeps`]];
-  const label = (name) => (name === "." ? "single runs" : short(name, 50));
+  const names = distinct(
+    view.sweeps.map(([name]) => name),
+    50,
+  );
+  const label = (name) => (name === "." ? "single runs" : names.get(name));
+  const all = ["*", `all ${view.sweeps.length} sweeps (${plural(data.records.size, "run")})`];
   const options = view.sweeps.map(([name, runs]) => [name, `${label(name)} (${plural(runs, "run")})`]);
-  fillSelect(byId("sweep"), [...all, ...options], view.sweep);
-  byId("sweep").closest("label").hidden = view.sweeps.length < 2;
+  fillSelect(byId("sweep"), [all, ...options], view.sweep);
+  byId("scope").hidden = view.sweeps.length < 2;
+  byId("all-sweeps").hidden = view.sweep === "*";
+  byId("all-sweeps").textContent = `Show all ${view.sweeps.length} sweeps`;
+  const count = data.records.size.toLocaleString("en");
+  const last = view.sweep === view.sweeps[0]?.[0];
+  const newest = !last ? "" : view.sweep === "." ? ", the newest" : `, the newest of ${view.sweeps.length} sweeps`;
+  const name = view.sweep === "." ? "single runs" : view.sweep;
+  byId("scope-text").textContent =
+    view.sweep === "*"
+      ? `all ${view.sweeps.length} sweeps: ${plural(data.records.size, "run")}`
+      : `${name}: ${view.records.length.toLocaleString("en")} of ${count} runs${newest}`;
 }
 
 function drawFilters() {
@@ -26,6 +41,7 @@ function drawFilters() {
   byId("chips").replaceChildren(...chips);
   byId("clear").hidden = active.length === 0 && !state.search;
   byId("bar").classList.toggle("active", !byId("clear").hidden);
+  byId("usual").textContent = naming.left ? `Names leave out what most settings have: ${naming.left}.` : "";
   byId("biased").hidden = !active.some(([id]) => columns.get(id).kind === "metric");
   if (document.activeElement !== byId("search")) byId("search").value = state.search;
   drawForm();
@@ -35,7 +51,8 @@ function drawFilters() {
 function chip(column, filter) {
   const text = `${column.label} ${filterInWords(column, filter)}`;
   const remove = () => setFilter(column.id, null);
-  const attributes = { type: "button", class: "chip", "aria-label": `Remove the filter ${text}`, onclick: remove };
+  const words = { "aria-label": `Remove the filter ${text}`, title: text };
+  const attributes = { type: "button", class: "chip", ...words, onclick: remove };
   return make("button", attributes, `${short(text, 60)} ✕`);
 }
 
@@ -62,10 +79,11 @@ function drawForm() {
 
 function valueFields(column) {
   const kept = state.filters[column.id]?.values;
+  const texts = distinct(column.ordinal, 40, column.text);
   const field = (value, index) => {
     const box = make("input", { type: "checkbox", "data-focus": `value ${index}`, onchange: tick });
     box.checked = !kept || kept.some((other) => sameValue(other, value));
-    return make("label", {}, box, ` ${short(column.text(value))}`);
+    return make("label", {}, box, ` ${texts.get(value)}`);
   };
   const tick = () => {
     const boxes = [...byId("filter-fields").querySelectorAll("input")];
@@ -94,6 +112,7 @@ function limitFields(column) {
 
 function startFilters() {
   byId("sweep").addEventListener("change", (event) => change({ sweep: event.target.value, page: 0 }));
+  byId("all-sweeps").addEventListener("click", () => change({ sweep: "*", page: 0 }));
   byId("clear").addEventListener("click", () => change({ filters: {}, search: "", page: 0 }));
   byId("search").addEventListener("input", (event) => change({ search: event.target.value, page: 0 }));
 }

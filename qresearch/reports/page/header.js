@@ -7,7 +7,8 @@ function drawHeader() {
   byId("title").textContent = title;
   document.title = `${title} – qresearch`;
   byId("where").textContent = folder;
-  const box = ([value, text, kind]) => make("li", { class: kind }, make("strong", {}, value), make("span", {}, text));
+  const box = ([value, text, kind, title]) =>
+    make("li", { class: kind, title }, make("strong", {}, value), make("span", {}, text));
   byId("tiles").replaceChildren(...tiles().map(box));
   const same = sharedConfiguration();
   byId("same").replaceChildren(factList(same));
@@ -43,7 +44,7 @@ function sharedConfiguration() {
   return found;
 }
 
-/** [number, what it counts, class] of the boxes under the title. */
+/** [number, what it counts, class, what stands under the pointer] of the boxes under the title. */
 function tiles() {
   const count = (status) => view.records.filter((record) => record.status === status).length;
   const wrong = ["diverged", "failed"].filter(count).map((status) => `${count(status).toLocaleString("en")} ${status}`);
@@ -75,8 +76,8 @@ function resultTiles() {
   const best = near.reduce((a, b) => (intervalOf(b, size).mean < intervalOf(a, size).mean ? b : a));
   const saved = metric(best.first, "size_bytes_float") / metric(best.first, "size_bytes");
   const top = withInterval(intervalOf(best, top1), 2);
-  const text = `${short(labelOf(best.first), 70)}: ${top} %, the smallest within ${NEAR} point of float`;
-  return [...found, [`${number(saved, 1)}× smaller`, text]];
+  const text = `${labelOf(best.first)}: ${top} %, the smallest within ${NEAR} point of float`;
+  return [...found, [`${number(saved, 1)}× smaller`, text, null, fullLabel(best.first)]];
 }
 
 function factList(facts) {
@@ -94,7 +95,7 @@ function origin() {
   const commits = [...new Set(machines.filter((machine) => machine.git_commit).map(code))];
   const parts = [
     seconds ? `${duration(seconds)} of computing` : null,
-    last ? `last ended ${shortTime(last)} UTC` : null,
+    last ? `last ended ${timeInWords(last)}` : null,
     devices.join(", ") || null,
     commits.length ? `commit ${commits.slice(0, 3).join(", ")}${commits.length > 3 ? ", ..." : ""}` : null,
   ];

@@ -26,11 +26,9 @@ function drawHeat(element) {
   };
   const row = Math.min(30, Math.max(18, 300 / layers.length));
   element.style.minWidth = `${Math.min(1100, 220 + settings.length * 26)}px`;
-  plot(element, [trace], {
-    xaxis: settingAxis(settings),
-    yaxis: layerAxis(layers),
-    height: Math.max(260, row * layers.length + 190),
-  });
+  const { axis, high } = settingAxis(settings);
+  const height = Math.max(260, row * layers.length + high + 50);
+  plot(element, [trace], { xaxis: axis, yaxis: layerAxis(layers), height });
 }
 
 /** The settings of the table with the layers of one network, at most `CELLS`, in the order of their configurations. */
@@ -38,11 +36,11 @@ function heatSettings() {
   const rows = view.mode === "settings" ? view.rows : view.settings;
   const quantized = rows.filter((setting) => setting.runs.some((record) => layersOf(record).length));
   const networks = [...new Set(quantized.map((setting) => setting.first.network))];
-  const options = networks.map((index) => [String(index), networkLabel(index)]);
+  const options = [...distinct(networks, 60, networkLabel)].map(([index, text]) => [String(index), text]);
   const chosen = Number(choice("heat-network", options, options[0]?.[0]));
   byId("heat-network").closest("label").hidden = networks.length < 2;
   const able = quantized.filter((setting) => setting.first.network === chosen);
-  const settings = able.slice(0, CELLS).sort(byConfiguration);
+  const settings = able.slice(0, CELLS).sort((a, b) => compareSettings(a, b, displayColumns()));
   const parts = ["Mean over seeds; the interval is under the pointer."];
   const all = plural(able.length, "setting");
   if (settings.length < able.length) parts.push(`${CELLS} of ${all}: the first of the table, so its sorting chooses.`);
@@ -51,32 +49,30 @@ function heatSettings() {
 
 function networkLabel(index) {
   const layers = data.head.networks[index] ?? [];
-  return `${plural(layers.length, "layer")}: ${short(layers.join(", "), 40)}`;
+  return `${plural(layers.length, "layer")}: ${layers.join(", ")}`;
 }
 
-/** Settings key by key: texts by name, numbers from the largest (8 bits before 2). */
-function byConfiguration(a, b) {
-  for (const column of displayColumns()) {
-    const order = compareValues(column.value(a.first), column.value(b.first));
-    if (order) return column.numeric ? -order : order;
-  }
-  return 0;
-}
-
+/** The axis with the labels of settings, none of them cut, and how high they are, about, in px. */
 function settingAxis(settings) {
   const many = settings.length > 30;
-  return {
+  const labels = settings.map((setting) => labelOf(setting.first));
+  const longest = extent(labels.map((label) => label.length))[1];
+  const texts = labels.map((label) => wrapped(label, many ? longest : Math.max(24, longest / 2 + 12)));
+  const widest = extent(texts.flatMap((text) => text.split("<br>").map((line) => line.length)))[1];
+  const [angle, size] = [many ? -90 : settings.length > 4 ? -60 : 0, many ? 9 : 12];
+  const axis = {
     tickmode: "array",
     tickvals: settings.map((_, index) => index),
-    ticktext: settings.map((setting) => safe(short(labelOf(setting.first), 36))),
-    tickangle: many ? -90 : settings.length > 4 ? -60 : 0,
-    tickfont: { size: many ? 9 : 12 },
+    ticktext: texts,
+    tickangle: angle,
+    tickfont: { size },
     showgrid: false,
   };
+  return { axis, high: 40 + 0.6 * size * widest * Math.sin((-angle * Math.PI) / 180) };
 }
 
 function heatHover(layer, setting, interval) {
-  return hover(layer, labelOf(setting.first), `${withInterval(interval, 1)} dB, ${seedsInWords(setting)}`);
+  return hover(layer, fullLabel(setting.first), `${withInterval(interval, 1)} dB, ${seedsInWords(setting)}`);
 }
 
 /** For every layer the interval, over the runs, of what `numbersOf` gives for it. */

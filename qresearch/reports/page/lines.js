@@ -1,6 +1,7 @@
 // The lines into which settings fall: the same, with the same looks, in every plot.
 
 const LINES = 12;
+const COLOURED = ["method.name", "weight.granularity"]; // as the picture of `qresearch demo` orders its colours
 
 /** The columns of keys that tell settings apart. */
 function keyColumns() {
@@ -17,7 +18,7 @@ function bitsColumn() {
 function linesBy(settings, told) {
   const found = new Map();
   for (const setting of settings) {
-    const key = told.map((column) => column.text(column.value(setting.first))).join("\n");
+    const key = told.map((column) => codeOf(setting.first, column.key)).join();
     if (!found.has(key)) found.set(key, []);
     found.get(key).push(setting);
   }
@@ -37,21 +38,36 @@ function lineColumns(settings, x) {
   return { told, best };
 }
 
-/** {x, lines: [{label, settings, style}], best}: `best` are the columns over which a line takes the best. */
+/** Two settings in the order of some columns: texts by name, granularities from coarse to fine, 8 bits before 2. */
+function compareSettings(a, b, able) {
+  for (const column of able) {
+    const order = orderOf(column)(column.value(a.first), column.value(b.first));
+    if (order) return column.numeric ? -order : order;
+  }
+  return 0;
+}
+
+/** The keys of the lines in the order in which they take their colours: by method, granularity, and then the rest. */
+function linesInOrder(lines, told) {
+  const rank = (column) => (COLOURED.includes(column.name) ? COLOURED.indexOf(column.name) : COLOURED.length);
+  const able = [...told].sort((a, b) => rank(a) - rank(b));
+  const firsts = [...lines].map(([key, [first]]) => ({ key, first: first.first }));
+  return firsts.sort((a, b) => compareSettings(a, b, able)).map(({ key }) => key);
+}
+
+/** {x, lines: [{label, full, settings, style}], best}: `best` are the columns over which a line takes the best. */
 function styledLines() {
   const settings = view.settings.filter((setting) => setting.runs.length);
   const x = chosenColumn("accuracy-x", keyColumns(), bitsColumn()?.id);
   const { told, best } = lineColumns(settings, x);
-  const places = [...linesBy(view.every, told).keys()]; // of all settings, so that a filter changes no colour
-  const alike = told.filter((column) =>
-    settings.every((setting) => sameValue(column.value(setting.first), column.value(settings[0].first))),
-  );
-  const left = displayColumns()
-    .filter((column) => !told.includes(column) || alike.includes(column))
-    .map((column) => column.id);
-  const lines = [...linesBy(settings, told)].map(([key, group]) => {
-    const label = left.length < displayColumns().length ? labelOf(group[0].first, left) : "all settings";
-    return { label, settings: group, style: lineStyle(places.indexOf(key)), place: places.indexOf(key) };
+  const places = linesInOrder(linesBy(view.every, told), told); // of all settings: a filter changes no colour
+  const groups = [...linesBy(settings, told)];
+  const firsts = groups.map(([, group]) => group[0].first);
+  const labels = uniqueLabels(firsts, neededColumns(firsts, told).filter(differs(firsts)));
+  const lines = groups.map(([key, group], index) => {
+    const place = places.indexOf(key);
+    const label = groups.length > 1 ? labels[index] : "all settings";
+    return { label, full: inWords(firsts[index], told) || label, settings: group, style: lineStyle(place), place };
   });
   return { x, lines: lines.sort((a, b) => a.place - b.place), best };
 }

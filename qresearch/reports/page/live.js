@@ -19,10 +19,8 @@ async function takeNews() {
       forgetCurves(news);
       refresh();
     }
-    showLive(
-      news.trouble ? `Not refreshed: ${news.trouble}` : `live, ${new Date().toLocaleTimeString()}`,
-      Boolean(news.trouble),
-    );
+    const time = `${new Date().toISOString().slice(11, 19)} UTC`;
+    showLive(news.trouble ? `Not refreshed: ${news.trouble}` : `live, ${time}`, Boolean(news.trouble));
   } catch {
     showLive("The dashboard has ended; this page keeps what it shows.", true);
   }

@@ -96,10 +96,11 @@ function halves(intervals, factor = 1) {
 
 /** An axis with a layer at each whole number, the first on top. */
 function layerAxis(layers) {
+  const texts = distinct(layers, narrow() ? 14 : 26);
   return {
     tickmode: "array",
     tickvals: layers.map((_, layer) => layer),
-    ticktext: layers.map((name) => safe(short(name, narrow() ? 14 : 26))),
+    ticktext: layers.map((name) => safe(texts.get(name))),
     range: [layers.length - 0.5, -0.5],
     showgrid: false,
     zeroline: false,

@@ -7,6 +7,7 @@ function drawAll() {
   drawTable();
   drawCompare();
   drawFigures();
+  markScrolls();
 }
 
 function startTheme() {
@@ -52,6 +53,7 @@ function start() {
   startFilters();
   startTable();
   startDetails();
+  startScrolls();
   refresh();
   startTheme();
   startLive();

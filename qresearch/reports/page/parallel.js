@@ -3,7 +3,7 @@
 const HEIGHT = 420;
 const DRAWN = 3000; // lines; the filters hold for all runs
 const AXIS_WIDTH = 105; // px; narrower pages scroll the plot, not the page
-const RESULTS = ["top1", "sqnr_weight_db", "size_bytes", "bitops"];
+const RESULTS = ["top1", "sqnr_weight_db_min", "size_bytes", "bitops"];
 const NO_WEBGL = "This drawing needs WebGL, which this browser does not have. The filter of the table does the same.";
 let webgl = null; // whether there is WebGL, once it is known
 
@@ -28,9 +28,13 @@ function drawParallel(element) {
 
 function parallelTrace(axes, runs) {
   const top1 = columns.get("metric:top1");
+  const names = distinct(
+    axes.map(({ column }) => column.label),
+    22,
+  );
   return {
     type: "parcoords",
-    dimensions: axes.map((axis) => dimensionOf(axis, runs)),
+    dimensions: axes.map((axis) => ({ ...dimensionOf(axis, runs), label: safe(names.get(axis.column.label)) })),
     line: {
       color: runs.map((record) => top1?.value(record) ?? 0),
       colorscale: lineScale(),
@@ -47,6 +51,8 @@ function parallelTrace(axes, runs) {
 
 function parallelNote(able, drawn) {
   const parts = [];
+  const left = displayColumns().filter((column) => !hasAll(column));
+  if (left.length) parts.push(`Not all runs have ${left.map((column) => column.label).join(", ")}: no axis.`);
   const lacking = view.records.length - able;
   const are = lacking === 1 ? "is" : "are";
   if (lacking) parts.push(`${plural(lacking, "run")} without all of these numbers ${are} not drawn.`);
@@ -67,15 +73,20 @@ function lineScale() {
 
 /** The axes, in the order that the reader gave them: keys that differ, and the headline results that do. */
 function parallelAxes() {
-  const configs = displayColumns().filter((column) => column.ordinal?.length !== 1);
+  const configs = displayColumns().filter((column) => column.ordinal?.length !== 1 && hasAll(column));
   const results = RESULTS.map((name) => columns.get(`metric:${name}`)).filter(Boolean);
-  const axes = [...configs, ...results.filter((column) => differs(column) && isComplete(column))];
+  const axes = [...configs, ...results.filter((column) => varies(column) && isComplete(column))];
   const order = (column) => (state.axes.includes(column.id) ? state.axes.indexOf(column.id) : axes.length);
   axes.sort((a, b) => order(a) - order(b));
   return axes.map((column) => ({ column, place: placeOn(column) }));
 }
 
-function differs(column) {
+/** Whether all runs that have not failed have a key. */
+function hasAll(column) {
+  return view.records.every((record) => record.status === "failed" || column.value(record) !== undefined);
+}
+
+function varies(column) {
   const values = new Set();
   for (const record of view.records) {
     const value = column.value(record);
@@ -106,14 +117,15 @@ function dimensionOf({ column, place }, runs) {
   const ticks = column.ordinal ? ordinalTicks(column) : column.wide ? wideTicks(low, high) : {};
   const ranges = filterRanges(column, place, low, high);
   const brush = ranges ? { constraintrange: ranges.length ? ranges : [[high + 1, high + 2]] } : {};
-  return { name: column.id, label: safe(short(column.label, 22)), values, ...ticks, ...brush };
+  return { name: column.id, values, ...ticks, ...brush };
 }
 
 function ordinalTicks(column) {
   const count = column.ordinal.length;
   const every = Math.ceil(count / 24);
   const tickvals = [...column.ordinal.keys()].filter((index) => index % every === 0);
-  const ticktext = tickvals.map((index) => short(column.text(column.ordinal[index]), 16)); // drawn as plain text
+  const texts = distinct(column.ordinal, 16, column.text);
+  const ticktext = tickvals.map((index) => texts.get(column.ordinal[index])); // drawn as plain text
   return { tickvals, ticktext, range: [-0.3, count - 0.7] };
 }
 

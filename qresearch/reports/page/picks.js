@@ -14,8 +14,10 @@ function resolvePick({ kind, path }) {
   const record = data.records.get(path);
   const setting = view.bySetting.get(path);
   if (!record || !setting) return null;
-  if (kind === "setting") return { kind, path, setting, runs: setting.runs, label: labelOf(record) };
-  return { kind, path, setting, runs: record.status === "finished" ? [record] : [], label: labelOf(record, []) };
+  const pick = { kind, path, setting };
+  if (kind === "setting") return { ...pick, runs: setting.runs, label: labelOf(record), full: fullLabel(record) };
+  const runs = record.status === "finished" ? [record] : [];
+  return { ...pick, runs, label: runLabel(record), full: fullLabel(record, { seed: true }) };
 }
 
 /** Two settings that differ in the method alone (the first key of words) and are furthest apart; else the first two. */

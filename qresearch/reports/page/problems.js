@@ -39,7 +39,7 @@ function problemItem(records) {
 }
 
 function problemName(record) {
-  return (record.overrides ?? []).join(" ") || labelOf(record, []);
+  return (record.overrides ?? []).join(" ") || fullLabel(record, { seed: true });
 }
 
 /** The end of a message: of a traceback, what was raised. */

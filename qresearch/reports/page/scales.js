@@ -5,7 +5,7 @@ function drawScales(element) {
   const able = picks.filter((pick) => pick.runs.length);
   const chosen = choice(
     "scale-pick",
-    able.map((pick) => [pick.path, short(pick.name, 60)]),
+    able.map((pick) => [pick.path, pick.name]),
     able[0]?.path,
   );
   const runs = able.find((pick) => pick.path === chosen)?.runs ?? [];
@@ -23,7 +23,7 @@ function drawScales(element) {
   const relative = choice("scale-form", forms, "relative") === "relative";
   const drawn = relative ? runs.map(overStart) : runs;
   const told = quantities.filter((name) => kindOf(name) === kind);
-  const traces = told.flatMap((name, at) => bandTraces(drawn, name, layerOf(name), depthStyle(at, told.length)));
+  const traces = told.flatMap((name, at) => bandTraces(drawn, name, layerNames(name), depthStyle(at, told.length)));
   const y = relative ? named(`${kind} / its first value`) : named(kind, logAxis(traces));
   const layout = { xaxis: named("step"), yaxis: y, height: 420, showlegend: told.length <= 24 };
   plot(element, traces, layout, "No learned scales: PTQ and float runs have none.");
@@ -36,6 +36,11 @@ function learnedCurve(stages) {
 
 function learnedNames(curve) {
   return Object.keys(curve).filter((name) => name.includes("/"));
+}
+
+function layerNames(quantity) {
+  const name = layerOf(quantity);
+  return { name, full: name };
 }
 
 /** "scale/conv1.weight" is of the kind "scale of weight", */

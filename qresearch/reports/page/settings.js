@@ -54,28 +54,6 @@ function spreadOf(setting, column) {
   return { up: high - mean, down: mean - low, rule: "images" };
 }
 
-/** The values that tell a record apart, in words: "ptq, channel, weight.bits 4"; `left`: columns to leave out. */
-function labelOf(record, left = ["config:seed"]) {
-  const parts = displayColumns()
-    .filter((column) => !left.includes(column.id))
-    .map((column) => valueInWords(column, column.value(record)));
-  return parts.length ? parts.join(", ") : runName(record);
-}
-
-/** A text by itself where no other key has it too, anything else behind the name of its key. */
-function valueInWords(column, value) {
-  const others = displayColumns().filter((other) => other !== column);
-  const alone = typeof value === "string" && !others.some((other) => other.ordinal?.includes(value));
-  return alone ? column.text(value) : `${shortLabel(column, others)} ${column.text(value)}`;
-}
-
-/** "optim.weight_decay" is "weight_decay" where no other column ends so; a side (weight.bits) keeps its name. */
-function shortLabel(column, others) {
-  const last = column.label.split(".").pop();
-  const side = /^(weight|act|grad)\./.test(column.label);
-  return side || others.some((other) => other.label.split(".").pop() === last) ? column.label : last;
-}
-
 /** "3 seeds", "2 of 3 seeds, 1 diverged". */
 function seedsInWords(setting) {
   const all = setting.seeds.size;

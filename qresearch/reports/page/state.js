@@ -58,10 +58,12 @@ function refresh() {
   const sweeps = sweepsByTime();
   const sweep = chosenSweep(sweeps);
   const records = [...data.records.values()].filter((record) => sweep === "*" || sweepOf(record) === sweep);
-  if (data.changed || sweep !== view.sweep) buildColumns(records);
+  const anew = data.changed || sweep !== view.sweep;
+  if (anew) buildColumns(records);
   data.changed = false;
   const shown = records.filter(passes);
   const every = settingsOf(records);
+  if (anew) nameSettings(every);
   const bySetting = new Map();
   for (const setting of every) for (const record of setting.records) bySetting.set(record.path, setting);
   const settings = shown.length === records.length ? every : settingsOf(shown);
@@ -106,7 +108,8 @@ function sameValue(a, b) {
 }
 
 function haystack(record) {
-  const texts = () => [runName(record), record.status, record.message, record.hash, labelOf(record, [])];
+  const label = () => fullLabel(record, { seed: true });
+  const texts = () => [runName(record), record.status, record.message, record.hash, label()];
   record.haystack ??= texts().join("\n").toLowerCase();
   return record.haystack;
 }

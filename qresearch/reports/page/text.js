@@ -29,6 +29,13 @@ function short(text, length = 40) {
   return `${string.slice(0, length - 1 - kept)}…${string.slice(string.length - kept)}`;
 }
 
+/** Texts of values, each cut to `length` where the others do not become the same: a Map by value. */
+function distinct(values, length, text = String) {
+  const cut = values.map((value) => short(text(value), length));
+  const seen = Map.groupBy(cut, (one) => one);
+  return new Map(values.map((value, index) => [value, seen.get(cut[index]).length > 1 ? text(value) : cut[index]]));
+}
+
 function plural(count, word, many = `${word}s`) {
   return `${count.toLocaleString("en")} ${count === 1 ? word : many}`;
 }

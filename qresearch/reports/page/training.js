@@ -15,14 +15,19 @@ function curvesOf(record) {
   return undefined;
 }
 
-/** What is drawn: the reader's picks, else the first settings of the table that have curves, trained ones first. */
-function trainedPicks() {
-  if (view.chosen) return view.picks;
+/** The settings that may have curves, in the order of the table, trained ones first. */
+function trainedSettings() {
   const rows = view.mode === "settings" ? view.rows : view.settings;
   const able = rows.filter((row) => data.about.live || row.records.some((record) => curves.runs[record.path]));
   const trained = (setting) => configOf(setting.first, "method.name") === "qat";
-  const order = [...able.filter(trained), ...able.filter((setting) => !trained(setting))];
-  return order.slice(0, PICKS).map((setting) => ({ kind: "setting", path: setting.first.path, setting, letter: "" }));
+  return [...able.filter(trained), ...able.filter((setting) => !trained(setting))];
+}
+
+/** What is drawn: the reader's picks, else the first of the settings. */
+function trainedPicks() {
+  if (view.chosen) return view.picks;
+  const some = trainedSettings().slice(0, PICKS);
+  return some.map((setting) => ({ kind: "setting", path: setting.first.path, setting, letter: "" }));
 }
 
 /** The picks with the curves of their runs and with their names. */
@@ -30,9 +35,11 @@ function trainedRuns() {
   return trainedPicks().map((pick) => {
     const records = pick.kind === "run" ? [data.records.get(pick.path)] : [...pick.setting.seeds.values()];
     const label = pick.label ?? labelOf(pick.setting.first);
+    const full = pick.full ?? fullLabel(pick.setting.first);
     return {
       ...pick,
       name: pick.letter ? `${pick.letter}: ${label}` : label,
+      full,
       runs: records.map(curvesOf).filter(Boolean),
     };
   });
@@ -55,26 +62,36 @@ function drawTraining(element) {
     able.map((name) => [name, name]),
     "loss",
   );
-  const traces = picks.flatMap((pick, index) => bandTraces(ofStage(pick), quantity, pick.name, lineStyle(index)));
-  byId("note-training").textContent = trainingNote();
+  const traces = picks.flatMap((pick, index) => bandTraces(ofStage(pick), quantity, pick, lineStyle(index)));
+  byId("note-training").textContent = trainingNote(picks);
   const y = named(quantity, quantity === "loss" ? logAxis(traces) : {});
   const why = data.about.live ? "These runs have no curves (yet)." : "This page holds no curves of these runs.";
-  plot(element, traces, { xaxis: named("step"), yaxis: y, height: 420 }, why);
+  const height = 390 + legendHeight(element, picks.map((pick) => ({ label: pick.name })));
+  plot(element, traces, { xaxis: named("step"), yaxis: y, height }, why);
 }
 
-function trainingNote() {
-  const parts = ["Line: mean of the seeds; band: lowest to highest seed."];
+function trainingNote(picks) {
+  const parts = [shownInWords(picks.length)];
+  if (picks.some((pick) => pick.runs.length > 1)) parts.push("Line: mean of the seeds; band: lowest to highest seed.");
   const held = Object.keys(curves.runs).length;
   if (!data.about.live && held && held < data.records.size) {
     parts.push(`This page holds the curves of ${held} of ${plural(data.records.size, "run")}: those that diverged,`);
     parts.push("then trained ones evenly over the folder; `qresearch dashboard` shows those of any run.");
   }
-  if (!view.chosen) parts.push("Pick rows of the table to choose the runs.");
-  return parts.join(" ");
+  return parts.filter(Boolean).join(" ");
+}
+
+/** How many of the settings are drawn, and how others come here. */
+function shownInWords(count) {
+  const all = trainedSettings().length;
+  if (view.chosen) return `The ${plural(count, "row")} picked in the table (${PICKS} at most).`;
+  const how = `Pick rows of the table (${PICKS} at most) to see others.`;
+  const others = count < all ? `: the first of the table, trained ones first. ${how}` : ".";
+  return count && all > 1 ? `${count} of ${plural(all, "setting")}${others}` : "";
 }
 
 /** A line of the mean and a band of the range of the curves of some seeds, over the steps of the longest. */
-function bandTraces(seeds, quantity, label, { color, dash }) {
+function bandTraces(seeds, quantity, { name, full }, { color, dash }) {
   const able = seeds.filter((curve) => curve[quantity]);
   if (able.length === 0) return [];
   const steps = able.reduce((a, b) => (a.step.length >= b.step.length ? a : b)).step;
@@ -83,11 +100,12 @@ function bandTraces(seeds, quantity, label, { color, dash }) {
   const line = {
     type: "scatter",
     mode: "lines",
-    name: safe(short(label, narrow() ? 34 : 60)),
+    name: legendText(name),
+    meta: full,
     x: steps,
     y: mean,
     line: { color, dash, width: 2 },
-    text: steps.map((step, index) => hover(label, `step ${step}: ${rangeInWords(mean[index], values[index])}`)),
+    text: steps.map((step, index) => hover(full, `step ${step}: ${rangeInWords(mean[index], values[index])}`)),
     hoverinfo: "text",
   };
   if (able.length === 1) return [line];
