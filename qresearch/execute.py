@@ -22,6 +22,7 @@ from qresearch.config.nodes import build, plain
 from qresearch.config.schema import ConfigError, RunConfig
 from qresearch.core.program import count_programs
 from qresearch.data.error import DataError
+from qresearch.replacing import replacing
 from qresearch.reports.audit_table import audit_table
 from qresearch.reports.console import console, progress_bar
 from qresearch.store.claims import release, take
@@ -235,6 +236,10 @@ def _write_files(job: Job, outcome: Outcome) -> None:
     with naming_a_full_disk(audit):
         audit.write_text(audit_table(outcome.audit, outcome.float_tensors) + "\n")
     write_json(job.folder / "curves.json", outcome.curves)
+    if outcome.file is not None:
+        path = job.folder / "model.safetensors"
+        with naming_a_full_disk(path), replacing(path) as stream:
+            stream.write(outcome.file)
 
 
 def _unresolved(given: Any) -> Any:

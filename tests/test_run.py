@@ -17,6 +17,7 @@ from qresearch.config.nodes import plain
 from qresearch.config.schema import CONFIG_FOLDER
 from qresearch.data.digits import Digits
 from qresearch.execute import run
+from qresearch.export.packed_file import read_packed
 from qresearch.run import _alone, metrics_line, parity_line
 
 CALIBRATION, ANATOMY = 32, 16
@@ -161,6 +162,33 @@ def test_record_is_whole(name, records, folder):
     assert {"python", "platform", "device", "backend", "git_commit", "git_dirty"} <= environment.keys()
     assert sorted(path.name for path in (folder / name).iterdir()) == ["audit.txt", "curves.json", "result.json"]
     assert "NaN" not in (folder / name / "result.json").read_text()
+
+
+def test_the_network_is_kept_where_it_is_asked_for(records, folder):
+    cfg = compose(*TINY, *RUNS["static"], "export.file=true", f"runs_dir={folder / 'shared'}")
+    record = run(cfg, folder / "file")
+    path = folder / "file" / "model.safetensors"
+    metrics = record["metrics"]
+    assert metrics["file_bytes"] == path.stat().st_size <= 1.02 * metrics["size_bytes"] + 4000
+    assert metrics["top1"] == records["static"]["metrics"]["top1"]
+    kept = read_packed(path)
+    assert list(kept.weights) == list(kept.inputs) == list(LAYERS)
+    for layer, q in kept.weights.items():
+        assert q.codes.size == ELEMENTS[layer] and q.scale.size == CHANNELS[layer] and int(q.spec.grid.bits) == 4
+    assert kept.about["model"] == record["config"]["model"] and kept.about["shape"] == [8, 8, 1]
+    assert kept.about["pixels"]["maximum"] == [16.0] and kept.about["classes"] == 10
+    assert "file_bytes" not in records["static"]["metrics"] and not (folder / "static" / "model.safetensors").exists()
+
+
+def test_a_network_whose_codes_do_not_tell_its_weights_has_no_file_and_keeps_its_result(folder):
+    quest = ["quantizer@weight.quantizer=quest", "observer@weight.observer=gaussian", "weight.grid.range=half_step"]
+    cfg = compose(
+        *TINY, "method=qat", *quest, "model=mlp", "data=digits", "export.file=true", f"runs_dir={folder / 'mlp'}"
+    )
+    record = run(cfg, folder / "quest")
+    assert record["status"] == "finished" and record["metrics"]["top1"] > 0
+    assert re.match("There is no packed file of it. The codes of layer .* do not tell its weights", record["message"])
+    assert not (folder / "quest" / "model.safetensors").exists()
 
 
 def test_parity_is_recorded_where_it_is_asked_for(records, folder, capsys):

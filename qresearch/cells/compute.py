@@ -24,6 +24,7 @@ from qresearch.cells.stages import (
     compare_with_integers,
     evaluate,
     measure,
+    packed_file,
     quantize,
     source,
     train,
@@ -52,6 +53,7 @@ class Outcome:
     audit: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     float_tensors: dict[str, int] = dataclasses.field(default_factory=dict)  # elements of what stays float, by path
     parity: dict[str, Any] | None = None  # simulated beside integer, where it was asked for
+    file: bytes | None = None  # the network as a packed file, where it was asked for and can be
     curves: dict[str, Curves] = dataclasses.field(default_factory=dict)  # by stage: baseline, qat
 
     def diverge(self, error: Diverged) -> None:
@@ -170,6 +172,12 @@ def _describe(work: Work, found: dict[str, float], rows: list[dict[str, Any]]) -
     outcome.metrics |= found | {"size_bytes": quantized_bytes(model, geometry)}
     outcome.metrics |= _totals(outcome.costs) | _summary(rows)
     outcome.audit, outcome.float_tensors = audit(model), float_tensors(model)
+    if work.cell.cfg.export.file:
+        try:
+            outcome.file = packed_file(work.cell, model)
+            outcome.metrics["file_bytes"] = len(outcome.file)
+        except ValueError as error:  # what was computed is kept
+            outcome.message = f"There is no packed file of it. {error}"
     if work.cell.cfg.export.parity:
         outcome.parity = compare_with_integers(work.cell, model)
         layers = outcome.parity["layers"]

@@ -22,6 +22,7 @@ from qresearch.core.program import program
 from qresearch.evaluation.accuracy import BATCH, accuracy
 from qresearch.evaluation.anatomy import anatomy
 from qresearch.evaluation.parity import parity
+from qresearch.export.write_packed import packed_content
 from qresearch.models.checkpoint import load_checkpoint
 from qresearch.nn.calibrate import ActStatistic, calibrate, calibration_key, statistics_structure
 from qresearch.nn.pack_model import pack_model
@@ -121,6 +122,20 @@ def measure(cell: Cell, references: Sequence[nnx.Module], models: Sequence[nnx.M
     images, _ = cell.data.test()
     x = cell.normalise(images[: cell.cfg.anatomy_images])
     return anatomy(references, models, cell.layers, x, trained=cell.cfg.method.name == Method.qat)
+
+
+def packed_file(cell: Cell, model: nnx.Module) -> bytes:
+    """The quantized network as a packed file, with what is needed to build and to feed it."""
+    data, normalise = cell.data, cell.normalise
+    pixels = {name: getattr(normalise, name).reshape(-1).tolist() for name in ("maximum", "mean", "std")}
+    about = {
+        "model": cell.cfg.model,
+        "batch_norm": cell.cfg.method.batch_norm.value,
+        "shape": list(data.shape),
+        "classes": data.classes,
+        "pixels": pixels,
+    }
+    return packed_content(model, cell.layers, about)
 
 
 def compare_with_integers(cell: Cell, model: nnx.Module) -> dict[str, Any]:

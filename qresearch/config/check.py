@@ -85,8 +85,9 @@ def _check_values(cfg: RunConfig) -> None:
             f"grad.bits={cfg.grad.bits} with method=ptq, which computes no gradients; use method=qat, or "
             "format@grad=float32."
         )
-    if cfg.export.parity and cfg.method.name == Method.float:
-        raise ConfigError("export.parity=true with method=float, which has no integers; use method=ptq or qat.")
+    if (cfg.export.parity or cfg.export.file) and cfg.method.name == Method.float:
+        key = "parity" if cfg.export.parity else "file"
+        raise ConfigError(f"export.{key}=true with method=float, which has no codes; use method=ptq or qat.")
     if cfg.method.name == Method.ptq and cfg.method.batch_norm == BatchNorm.train:
         raise ConfigError("method.batch_norm=train needs training; with method=ptq use fold or freeze.")
 

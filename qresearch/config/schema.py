@@ -83,6 +83,7 @@ class CalibrationConfig:
 class ExportConfig:
     """What becomes of the quantized network beside its evaluation."""
 
+    file: bool = False  # keep it as model.safetensors, its weights packed
     parity: bool = False  # compare it with the network that computes with integers, on the whole test set
 
 
