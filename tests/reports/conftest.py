@@ -82,7 +82,7 @@ class Seen:
 
     def __init__(self, browser, address):
         self.page = browser.new_page(viewport={"width": 1280, "height": 900})
-        self.page.set_default_timeout(10_000)
+        self.page.set_default_timeout(60_000)
         self.requests, self.complaints = [], []
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))

@@ -214,7 +214,7 @@ def track(folder, tracker):
     tracker.start(folder=folder, name="run", group=None, config={})
     for step in range(1000):
         tracker.log(step, {"loss": 1.0})
-    assert time.monotonic() - begin < 0.5
+    assert time.monotonic() - begin < tracker.patience_s  # whatever hangs, training does not
     tracker.finish(RECORD)
     return time.monotonic() - begin
 
@@ -222,9 +222,9 @@ def track(folder, tracker):
 @pytest.mark.parametrize("call", ["init", "log", "finish"])
 def test_hanging_call_costs_the_patience_once(call, hang, tmp_path, monkeypatch, caplog):
     monkeypatch.setitem(sys.modules, "wandb", fake_wandb(**{call: hang}))
-    tracker = WandbTracker(patience_s=0.5)
-    assert 0.5 <= track(tmp_path, tracker) < 1.5
-    assert track(tmp_path, tracker) < 0.5
+    tracker = WandbTracker(patience_s=2.0)
+    assert 2 <= track(tmp_path, tracker) < 4
+    assert track(tmp_path, tracker) < 2
     assert len(caplog.messages) == 1
     assert "W&B hangs" in caplog.text and str(tmp_path / "result.json") in caplog.text
 
