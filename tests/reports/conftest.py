@@ -18,6 +18,12 @@ METHODS, BITS, SEEDS = ("ptq", "qat"), (8, 4, 3, 2), (0, 1, 2)
 LAYERS = ("conv1", "conv2", "linear")
 TOP1 = {"ptq": {8: 96.0, 4: 86.0, 3: 49.0, 2: 12.0}, "qat": {8: 95.7, 4: 94.0, 3: 92.0, 2: 72.0}}
 
+# Scrolled to each time it is asked: plots above that are drawn meanwhile push it away again.
+IN_SIGHT = """(id) => {
+  byId(id).scrollIntoView({behavior: 'instant'});
+  return figures.get(id).seen && !figures.get(id).stale;
+}"""
+
 
 def put_cell(folder, name, method, bits, seed, **changes):
     rng = np.random.default_rng([METHODS.index(method), bits, seed])
@@ -97,8 +103,7 @@ class Seen:
     def draw(self, *ids):
         """Bring plots into sight, by default each, and wait until they are drawn."""
         for name in ids or self.ask("[...figures.keys()].filter((id) => byId(id).checkVisibility())"):
-            self.ask("(id) => byId(id).scrollIntoView({behavior: 'instant'})", name)
-            self.page.wait_for_function("(id) => figures.get(id).seen && !figures.get(id).stale", arg=name)
+            self.page.wait_for_function(IN_SIGHT, arg=name)
 
     def ask(self, expression, argument=None):
         return self.page.evaluate(expression, argument)
