@@ -22,13 +22,12 @@ from qresearch.config.nodes import build, plain
 from qresearch.config.schema import ConfigError, RunConfig
 from qresearch.core.program import count_programs
 from qresearch.data.error import DataError
-from qresearch.replacing import replacing
 from qresearch.reports.audit_table import audit_table
 from qresearch.reports.console import console, progress_bar
 from qresearch.store.claims import release, take
 from qresearch.store.full_disk import naming_a_full_disk
 from qresearch.store.journal import note
-from qresearch.store.record import NAME, SCHEMA, RecordError, code, environment, read_record, write_json
+from qresearch.store.record import NAME, SCHEMA, RecordError, code, environment, read_record, write_bytes, write_json
 from qresearch.store.shared import Shared
 
 # Bad input; anything else is our mistake and shows its traceback.
@@ -237,9 +236,7 @@ def _write_files(job: Job, outcome: Outcome) -> None:
         audit.write_text(audit_table(outcome.audit, outcome.float_tensors) + "\n")
     write_json(job.folder / "curves.json", outcome.curves)
     if outcome.file is not None:
-        path = job.folder / "model.safetensors"
-        with naming_a_full_disk(path), replacing(path) as stream:
-            stream.write(outcome.file)
+        write_bytes(job.folder / "model.safetensors", outcome.file)
 
 
 def _unresolved(given: Any) -> Any:

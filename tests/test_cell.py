@@ -2,7 +2,6 @@
 
 import collections
 
-import hydra
 import jax
 import numpy as np
 import pytest
@@ -13,27 +12,17 @@ from qresearch.cells.cell import prepare
 from qresearch.cells.compute import run_cells
 from qresearch.cells.stages import baseline, calibration, quantize, train
 from qresearch.config.check import check
-from qresearch.config.schema import CONFIG_FOLDER
 from qresearch.data.source import VARIABLE
 from qresearch.evaluation.audit import audit, float_tensors
 from qresearch.models.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from qresearch.nn.fake_quant import FakeQuant
 from qresearch.nn.slots import slots
 from qresearch.store.shared import Shared
-
-TINY = [
-    "model=mlp",
-    "model.width=8",
-    "baseline.epochs=1",
-    "optim.epochs=1",
-    "anatomy_images=8",
-    "calibration.images=16",
-]
+from tiny import TINY, compose
 
 
 def cell_of(*overrides):
-    with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        return prepare(check(hydra.compose("config", [*TINY, "tracker=none", *overrides])))
+    return prepare(check(compose(*TINY, *overrides)))
 
 
 def silent(*told):

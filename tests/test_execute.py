@@ -17,16 +17,9 @@ from qresearch.execute import finished, run, settle, sweep_job
 from qresearch.store.claims import release, take
 from qresearch.store.journal import Follower
 from qresearch.store.record import read_record
+from tiny import TINY
 
 ROOT = Path(__file__).parents[1]
-TINY = [
-    "model=mlp",
-    "model.width=8",
-    "baseline.epochs=1",
-    "optim.epochs=1",
-    "anatomy_images=8",
-    "calibration.images=16",
-]
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +38,7 @@ def job(composer, runs, tmp_path):
     """A function that makes the job of a cell of a sweep."""
 
     def made(*overrides):
-        overrides = [*TINY, "tracker=none", f"runs_dir={runs}", *overrides]
+        overrides = [*TINY, f"runs_dir={runs}", *overrides]
         return sweep_job(composer.compose(overrides), overrides, tmp_path / "sweep")
 
     (tmp_path / "sweep").mkdir()
@@ -283,7 +276,7 @@ def test_the_programs_are_counted_once(job):
 
 
 def test_a_single_run_raises_what_it_records(composer, runs, tmp_path):
-    given = composer.compose([*TINY, "tracker=none", f"runs_dir={runs}", "weight.bits=17"])
+    given = composer.compose([*TINY, f"runs_dir={runs}", "weight.bits=17"])
     with pytest.raises(ValueError, match=r"bits=17 is outside 1\.\.16") as caught:
         run(given, tmp_path / "one", overrides=["weight.bits=17"])
     record = read_record(tmp_path / "one" / "result.json")

@@ -13,16 +13,8 @@ import pytest
 from qresearch.store.journal import FILE, Follower
 from qresearch.store.record import read_records
 from qresearch.sweep.launch import run_cells_named
+from tiny import TINY
 
-TINY = [
-    "model=mlp",
-    "model.width=8",
-    "baseline.epochs=1",
-    "optim.epochs=1",
-    "anatomy_images=8",
-    "calibration.images=16",
-    "tracker=none",
-]
 OF_THE_RUN = ("seconds", "programs", "stacked")  # metrics that say how a cell was computed
 KILLS = 10
 LAST = 19  # results before the last one of them: some cells are left, however late it comes

@@ -5,20 +5,18 @@ import json
 import math
 import re
 
-import hydra
 import jax
 import numpy as np
 import pytest
 import safetensors.numpy
-import scipy.stats
 
 from qresearch.config.check import check, config_hash
 from qresearch.config.nodes import plain
-from qresearch.config.schema import CONFIG_FOLDER
 from qresearch.data.digits import Digits
 from qresearch.execute import run
 from qresearch.export.packed_file import read_packed
 from qresearch.run import _alone, metrics_line, parity_line
+from tiny import compose
 
 CALIBRATION, ANATOMY = 32, 16
 TINY = [
@@ -57,11 +55,6 @@ ELEMENTS = {"conv1": 9 * 1 * 4, "conv2": 9 * 4 * 8, "linear": 8 * 10}
 CHANNELS = {"conv1": 4, "conv2": 8, "linear": 10}
 NORM = 4 * (4 + 8)  # elements of batch norm: scale, bias, mean and variance of each channel
 MACS = {"conv1": 64 * 4 * 9, "conv2": 16 * 8 * 36, "linear": 80}
-
-
-def compose(*overrides):
-    with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        return hydra.compose("config", list(overrides))
 
 
 @pytest.fixture(scope="module")
@@ -409,24 +402,6 @@ def test_a_run_ends_with_its_headline(records, capsys, tmp_path):
     assert where == f"result: {tmp_path / 'run' / 'result.json'}"
     assert run(cfg, tmp_path / "silent")
     assert capsys.readouterr().out == ""  # who calls it speaks for it
-
-
-def test_the_headline_in_words():
-    metrics = {
-        "top1": 12.345,
-        "top1_float": 50,
-        "test_images": 297,
-        "size_bytes": 250,
-        "size_bytes_float": 1000,
-        "programs": 2,
-        "seconds": 3.04,
-    }
-    low, high = (100 * bound for bound in scipy.stats.binomtest(37, 297).proportion_ci(0.95, "wilson"))
-    interval = f"95 % interval {low:.1f} to {high:.1f} % by 297 images"
-    assert metrics_line(metrics) == (
-        f"top-1 12.35 % ({interval}; float 50.00 %), 0.2 kB (0.250 of float), 2 programs compiled, 3.0 s"
-    )
-    assert metrics_line({"top1_float": 50, "programs": 2, "seconds": 3.04}) == "2 programs compiled, 3.0 s"
 
 
 def diverged(tmp_path, *overrides):

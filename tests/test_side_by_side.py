@@ -2,29 +2,17 @@
 
 import re
 
-import hydra
 import pytest
 
 from qresearch.cells.cell import prepare
 from qresearch.cells.compute import run_cells
 from qresearch.config.check import check
-from qresearch.config.schema import CONFIG_FOLDER
 from qresearch.store.shared import Shared
-
-TINY = [
-    "model=mlp",
-    "model.width=8",
-    "baseline.epochs=1",
-    "optim.epochs=1",
-    "anatomy_images=8",
-    "calibration.images=16",
-    "tracker=none",
-]
+from tiny import TINY, compose
 
 
 def cell_of(*overrides):
-    with hydra.initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        return prepare(check(hydra.compose("config", [*TINY, *overrides])))
+    return prepare(check(compose(*TINY, *overrides)))
 
 
 def silent(*told):

@@ -51,8 +51,12 @@ def sweep(tmp_path_factory):
     (swept,) = folder.glob("runs/sweep_*")
     records = list(map(read_record, swept.glob("*/result.json")))
     order = [(bits, rate) for bits in (4, 17) for rate in (0.01, 1e30)]
-    place = lambda config: order.index((config["weight"]["bits"], config["baseline"]["learning_rate"]))  # noqa: E731
-    return done, swept, sorted(records, key=lambda record: place(record["config"]))
+
+    def place(record):
+        config = record["config"]
+        return order.index((config["weight"]["bits"], config["baseline"]["learning_rate"]))
+
+    return done, swept, sorted(records, key=place)
 
 
 def test_the_other_cells_go_on(sweep):

@@ -155,7 +155,10 @@ def _compute(works: list[Work], listen: Listen) -> None:
 
 def _train(works: list[Work], listen: Listen) -> list[Work]:
     """Train the networks; returns the cells that did not diverge."""
-    heard = lambda index, *point: listen(works[index].number, *point)  # noqa: E731
+
+    def heard(index, *point):
+        listen(works[index].number, *point)
+
     curves = train([work.cell for work in works], [work.model for work in works], heard)
     for work, found in zip(works, curves, strict=True):
         if isinstance(found, Diverged):

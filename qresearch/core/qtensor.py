@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Integer
 
 from qresearch.core.fake_quantize import check_inputs, grid_values
@@ -51,6 +52,11 @@ def quantize(
 @functools.partial(jax.jit, inline=True)  # compiled as fake_quantize is, so that both round alike
 def _grid_values(x, scale, zero_point, spec, key):
     return grid_values(x, scale, zero_point, spec, key)[1].reshape(x.shape)
+
+
+def has_signed_codes(spec: QuantSpec) -> bool:
+    """Whether codes are two's complement numbers: those of the lowest value tell."""
+    return bool(np.asarray(spec.grid.encode(spec.grid.low)) < 0)
 
 
 def dequantize(q: QTensor) -> Float[Array, "..."]:

@@ -49,15 +49,11 @@ def parity(
     packed = [path for path, slot in slots(executed).items() if isinstance(slot.occupant, Packed)]
     axes = tuple((path, layers[path].lhs_axes) for path in packed)
     (graph_a, state_a), (graph_b, state_b) = nnx.split(simulated), nnx.split(executed)
-    size, found = min(BATCH, len(images)), []
-    for start in range(0, len(images) - size + 1, size):
-        chunk = slice(start, start + size)
+    found = []
+    for start in range(0, len(images), BATCH):
+        chunk = slice(start, start + BATCH)
         x = normalise(images[chunk])
         found.append(compare_batch(axes, (graph_a, graph_b), state_a, state_b, x, labels[chunk]))
-    rest = len(images) % size
-    if rest:
-        x = normalise(images[-rest:])
-        found.append(compare_batch(axes, (graph_a, graph_b), state_a, state_b, x, labels[-rest:]))
     return _summary(packed, jax.device_get(found), len(images))
 
 

@@ -21,7 +21,7 @@ import safetensors
 import safetensors.numpy
 
 from qresearch.core.packing import unpack
-from qresearch.core.qtensor import QTensor
+from qresearch.core.qtensor import QTensor, has_signed_codes
 from qresearch.core.spec import POWERS_OF_TWO, QuantSpec, ScaleFormat
 from qresearch.export.spec_json import spec_from_json
 
@@ -95,11 +95,6 @@ def _weight(path: str, spec: QuantSpec, shape: list[int], tensors: dict[str, np.
         raise ValueError(f"{path}.zero_point does not go with the grid {spec.grid.describe()}")
     scale = jnp.asarray(_scale(f"{path}.scale", tensors))
     return QTensor(codes, scale, None if zero_point is None else jnp.asarray(zero_point, jnp.float32), spec)
-
-
-def has_signed_codes(spec: QuantSpec) -> bool:
-    """Whether codes are two's complement numbers: those of the lowest value tell."""
-    return bool(np.asarray(spec.grid.encode(spec.grid.low)) < 0)
 
 
 def scale_tensors(name: str, scale: np.ndarray, spec: QuantSpec) -> dict[str, np.ndarray]:

@@ -1,8 +1,7 @@
-"""Write a quantized network as a packed file."""
+"""A quantized network as the bytes of a packed file."""
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,19 +14,9 @@ from qresearch.export.packed_file import FORMAT, VERSION, scale_tensors, zero_po
 from qresearch.export.spec_json import spec_to_json
 from qresearch.nn.fake_quant import FakeQuant, TensorQuantizer
 from qresearch.nn.geometry import Geometry
-from qresearch.nn.pack_model import ends_with_rounding
 from qresearch.nn.slots import slots
-from qresearch.replacing import replacing
 
 Tensors = dict[str, np.ndarray]
-
-
-def write_packed(path: Path, model: nnx.Module, layers: Mapping[str, Geometry], about: Mapping[str, Any]) -> int:
-    """Write `packed_content` to a file, which appears whole; returns its bytes."""
-    content = packed_content(model, layers, about)
-    with replacing(path) as stream:
-        stream.write(content)
-    return len(content)
 
 
 def packed_content(model: nnx.Module, layers: Mapping[str, Geometry], about: Mapping[str, Any]) -> bytes:
@@ -60,11 +49,7 @@ def packed_content(model: nnx.Module, layers: Mapping[str, Geometry], about: Map
 
 
 def _weight(name: str, quantizer: TensorQuantizer, kernel: jax.Array, g: Geometry) -> tuple[Tensors, dict[str, Any]]:
-    if not ends_with_rounding(quantizer, g.rhs_shape, g.rhs_axes):
-        raise ValueError(
-            f"The codes of layer {name!r} do not tell its weights: {type(quantizer.quantizer).__name__} changes values "
-            "after it has rounded them. Use another quantizer, or keep the layer float by a rule."
-        )
+    quantizer.check_ends_with_rounding(g.rhs_shape, g.rhs_axes, f"The codes of layer {name!r} do not tell its weights")
     q = quantizer.quantize(kernel, g.rhs_axes)
     codes = np.asarray(q.codes)
     tensors = {f"{name}.codes": pack(codes, int(q.spec.grid.bits))}

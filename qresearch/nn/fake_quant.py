@@ -82,6 +82,24 @@ class TensorQuantizer(nnx.Module):
         """The codes of `x`, for inspection, packing and export."""
         return quantize(*self.rounding(x, contract), self.spec, key=self._key())
 
+    def ends_with_rounding(self, shape: Sequence[int], contract: Sequence[int]) -> bool:
+        """Whether it returns what it has rounded as it is, so that its codes tell all."""
+
+        def values(x, rounded):
+            return self._apply(x, contract, lambda *_: rounded)
+
+        tensor = jax.ShapeDtypeStruct(tuple(shape), "float32")
+        jaxpr = jax.make_jaxpr(values)(tensor, tensor).jaxpr
+        return jaxpr.outvars[0] is jaxpr.invars[1]
+
+    def check_ends_with_rounding(self, shape: Sequence[int], contract: Sequence[int], head: str) -> None:
+        """Raise ValueError where its codes do not tell all; `head` says of what, and what it therefore cannot be."""
+        if not self.ends_with_rounding(shape, contract):
+            raise ValueError(
+                f"{head}: {type(self.quantizer).__name__} changes values after it has rounded them. Use another "
+                "quantizer, or keep the layer float by a rule."
+            )
+
     def _apply(self, x: Any, contract: Sequence[int], rounding: Callable) -> Any:
         qparams = {name: param[...] for name, param in self.qparams.items()}
         samples = math.prod(size for axis, size in enumerate(x.shape) if axis not in contract) if self.is_act else 1

@@ -1,16 +1,15 @@
 """From a simulated model to one that computes with integers: fill the slots with Packed."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-import jax
 import numpy as np
 from flax import nnx
 
 from qresearch.core.integer_form import check_integer_form, integer_range, integers
 from qresearch.core.integer_product import check_accumulator, largest_sum
 from qresearch.core.spec import QuantSpec
-from qresearch.nn.fake_quant import FakeQuant, TensorQuantizer
+from qresearch.nn.fake_quant import FakeQuant
 from qresearch.nn.geometry import Geometry
 from qresearch.nn.packed import Packed, PackedTensor
 from qresearch.nn.slots import Slot, slots
@@ -53,26 +52,11 @@ def _packed(path: str, slot: Slot, occupant: FakeQuant, g: Geometry) -> Packed:
     assert act is not None and weight is not None  # or it has been said
     sides = (("input", act, g.lhs_shape, g.lhs_axes), ("weight", weight, g.rhs_shape, g.rhs_axes))
     for name, quantizer, shape, contract in sides:
-        if not ends_with_rounding(quantizer, shape, contract):
-            raise ValueError(
-                f"The {name} of layer {path!r} has no integer form: {type(quantizer.quantizer).__name__} changes "
-                "values after it has rounded them. Use another quantizer, or keep the layer float by a rule."
-            )
+        quantizer.check_ends_with_rounding(shape, contract, f"The {name} of layer {path!r} has no integer form")
     q = weight.quantize(slot.weight[...], g.rhs_axes)
     largest = largest_sum(np.asarray(integers(q)[0]), g.rhs_axes, _magnitude(act.spec))
     kinds = _kind(act.spec), _kind(weight.spec)
     return Packed(occupant.attribute, PackedTensor(q), act, kinds=kinds, largest=largest)
-
-
-def ends_with_rounding(quantizer: TensorQuantizer, shape: Sequence[int], contract: Sequence[int]) -> bool:
-    """Whether the quantizer returns what it has rounded as it is, so that its codes tell all."""
-
-    def values(x, rounded):
-        return quantizer._apply(x, contract, lambda *_: rounded)
-
-    tensor = jax.ShapeDtypeStruct(tuple(shape), "float32")
-    jaxpr = jax.make_jaxpr(values)(tensor, tensor).jaxpr
-    return jaxpr.outvars[0] is jaxpr.invars[1]
 
 
 def _magnitude(spec: QuantSpec) -> int:

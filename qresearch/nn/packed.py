@@ -21,7 +21,7 @@ from jaxtyping import Array, Float
 from qresearch.core.integer_form import integers
 from qresearch.core.integer_product import integer_product
 from qresearch.core.packing import pack, unpack
-from qresearch.core.qtensor import QTensor
+from qresearch.core.qtensor import QTensor, has_signed_codes
 from qresearch.nn.fake_quant import TensorQuantizer, dimension_numbers
 from qresearch.nn.slots import OPERATORS, contracted_axes
 
@@ -36,7 +36,7 @@ class PackedTensor(nnx.Module):
     def __init__(self, q: QTensor):
         codes = np.asarray(q.codes)
         self.shape, self.bits = codes.shape, int(q.spec.grid.bits)
-        self.signed = bool(np.asarray(q.spec.grid.encode(q.spec.grid.low)) < 0)
+        self.signed = has_signed_codes(q.spec)
         self.words = Codes(jax.device_put(pack(codes, self.bits)))
         self.scale = Codes(q.scale)
         self.zero_point = nnx.data(None if q.zero_point is None else Codes(q.zero_point))

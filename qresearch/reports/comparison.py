@@ -75,33 +75,48 @@ def compare(
 
 def comparison_rows(comparisons: Sequence[Comparison], *, digits: int = 1) -> tuple[list[str], list[list[str]]]:
     """The head and the lines of a table of comparisons: setting, both means, and the difference in words."""
-    keys = list(dict.fromkeys(key for found in comparisons for key in found.setting))
-    rows = []
+    keys, rows = _setting_keys(comparisons), []
     for found in comparisons:
-        lost = f"; {found.unpaired} seed{'s' * (found.unpaired > 1)} without a partner" if found.unpaired else ""
-        setting = [str(found.setting.get(key)) for key in keys]
         means = [found.a_name, shown(found.a, digits), found.b_name, shown(found.b, digits)]
-        rows.append([*setting, *means, f"{found.difference.words}{lost}"])
-    return [*(key.removesuffix(".name") for key in keys), "a", "mean of a", "b", "mean of b", "b against a"], rows
+        rows.append([*_setting(found, keys), *means, found.difference.words + _unpaired(found)])
+    return [*map(_head, keys), "a", "mean of a", "b", "mean of b", "b against a"], rows
 
 
 def comparison_table(comparisons: Sequence[Comparison], *, title: str = "", digits: int = 1) -> Table:
     """The comparisons for a console, narrow: a column for the setting, and what all of them share said in its title."""
-    head, rows = comparison_rows(comparisons, digits=digits)
-    keys = head[:-5]
+    keys = _setting_keys(comparisons)
     counts = {found.difference.n for found in comparisons}
-    pairs = f"{counts.pop()} pairs" if len(counts) == 1 else ""
-    table = Table(title=Text(f"{title} ({pairs} each)" if title and pairs else title), box=None, header_style="bold")
+    pairs = f"{counts.pop()} pairs" if title and len(counts) == 1 else ""
+    table = Table(title=Text(f"{title} ({pairs} each)" if pairs else title), box=None, header_style="bold")
     table.title_justify = "left"
-    setting = ", ".join(_short(key, keys) for key in keys)
-    for name in (*([setting] if keys else []), "a", "b", "b against a"):
+    heads = list(map(_head, keys))
+    setting = [", ".join(_short(head, heads) for head in heads)] if keys else []
+    for name in (*setting, "a", "b", "b against a"):
         table.add_column(Text(name), overflow="fold", no_wrap=name in ("a", "b"))
-    for row in rows:
-        values, (a, mean_of_a, b, mean_of_b, words) = row[:-5], row[-5:]
-        told = words.replace(f", {pairs})", ")") if title and pairs else words
-        line = [f"{a} {mean_of_a}", f"{b} {mean_of_b}", told]
-        table.add_row(*map(Text, [", ".join(values), *line] if keys else line))
+    for found in comparisons:
+        words = found.difference.words.replace(f", {pairs})", ")") if pairs else found.difference.words
+        sides = [f"{found.a_name} {shown(found.a, digits)}", f"{found.b_name} {shown(found.b, digits)}"]
+        values = [", ".join(_setting(found, keys))] if keys else []
+        table.add_row(*map(Text, [*values, *sides, words + _unpaired(found)]))
     return table
+
+
+def _setting_keys(comparisons: Sequence[Comparison]) -> list[str]:
+    """The keys of all settings."""
+    return list(dict.fromkeys(key for found in comparisons for key in found.setting))
+
+
+def _setting(found: Comparison, keys: Sequence[str]) -> list[str]:
+    return [str(found.setting.get(key)) for key in keys]
+
+
+def _head(key: str) -> str:
+    return key.removesuffix(".name")
+
+
+def _unpaired(found: Comparison) -> str:
+    """What follows the words on a difference where seeds have no partner."""
+    return f"; {found.unpaired} seed{'s' * (found.unpaired > 1)} without a partner" if found.unpaired else ""
 
 
 def _short(key: str, keys: Sequence[str]) -> str:

@@ -40,12 +40,17 @@ class RecordError(ValueError):
 
 
 def write_json(path: Path, content: Any) -> None:
+    """As `write_bytes`, for JSON values. Raises ValueError for NaN and infinities, which JSON does not know."""
+    write_bytes(path, json.dumps(content, indent=1, allow_nan=False).encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` so that a reader sees the old file or the whole new one.
 
-    Raises ValueError for NaN and infinities, which JSON does not know, and StoreError where the disk is full.
+    Raises StoreError where the disk is full.
     """
     with naming_a_full_disk(path), replacing(path) as stream:
-        stream.write(json.dumps(content, indent=1, allow_nan=False).encode())
+        stream.write(content)
 
 
 def read_record(path: Path) -> dict[str, Any]:

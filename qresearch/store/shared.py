@@ -15,10 +15,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from qresearch.replacing import replacing
 from qresearch.store.claims import claimed
-from qresearch.store.full_disk import naming_a_full_disk
-from qresearch.store.record import write_json
+from qresearch.store.record import write_bytes, write_json
 
 T = TypeVar("T")
 REMEMBERED = 64
@@ -92,5 +90,4 @@ def _load_arrays(path: Path) -> list[np.ndarray] | None:
 def _save_arrays(path: Path, arrays: list[np.ndarray]) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, *arrays)
-    with naming_a_full_disk(path), replacing(path.with_suffix(".npz")) as stream:
-        stream.write(buffer.getvalue())
+    write_bytes(path.with_suffix(".npz"), buffer.getvalue())

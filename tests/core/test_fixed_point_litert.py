@@ -16,10 +16,7 @@ FULLY_CONNECTED takes the first product in float32 where the weight has one scal
 interpreter, computes in float32; litert_models.py says how far apart that is.
 """
 
-import importlib.util
 import platform
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +35,8 @@ from qresearch.core.fixed_point import (
 )
 
 interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason="the extra litert is not installed")
+import litert_models as models  # noqa: E402, it imports the interpreter
+
 RESOLVER = interpreter.OpResolverType
 DOUBLE, DOUBLE_UPWARDS, SINGLE = ShiftRounding.double, ShiftRounding.double_upwards, ShiftRounding.single
 PADDED = 1024  # elements of an addition, so that all share one compilation
@@ -46,18 +45,6 @@ compiled_requantize = jax.jit(requantize, static_argnums=3)
 compiled_add = jax.jit(add, static_argnames="rounding")
 compiled_mean = jax.jit(mean, static_argnames="rounding")
 compiled_pool = jax.jit(average_pool)
-
-
-def load(name):
-    """A module beside the folders of tests, which are no package."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    sys.modules[name] = module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-models = load("litert_models")
 
 
 class Draw:

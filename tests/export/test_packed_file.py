@@ -17,7 +17,7 @@ from qresearch.core.spec import QuantSpec, ScaleFormat, ScaleRule
 from qresearch.evaluation.size import quantized_bytes
 from qresearch.export.packed_file import PackedFileError, read_packed
 from qresearch.export.spec_json import spec_from_json, spec_to_json
-from qresearch.export.write_packed import write_packed
+from qresearch.export.write_packed import packed_content
 from qresearch.grids.binary import Binary
 from qresearch.grids.integer import Integer, Range, ZeroPoint
 from qresearch.grids.mid_rise import MidRise
@@ -35,6 +35,7 @@ from qresearch.ptq.rtn import RTN
 from qresearch.quantizers.dynamic import Dynamic
 from qresearch.quantizers.quest import QuEST
 from qresearch.quantizers.static import Static
+from qresearch.store.record import write_bytes
 
 POWERS = {"scale_format": ScaleFormat.power_of_two, "scale_rule": ScaleRule.ceil}
 SPECS = {
@@ -65,8 +66,9 @@ def network(spec, act=None):
 @pytest.mark.parametrize("name", SPECS)
 def test_it_comes_back_to_the_bit(name, tmp_path):
     model, layers = network(SPECS[name])
-    size = write_packed(tmp_path / "model.safetensors", model, layers, {"seed": 3})
-    assert size == (tmp_path / "model.safetensors").stat().st_size
+    content = packed_content(model, layers, {"seed": 3})
+    write_bytes(tmp_path / "model.safetensors", content)
+    assert len(content) == (tmp_path / "model.safetensors").stat().st_size
     about, weights, inputs, floats = read_packed(tmp_path / "model.safetensors")
     occupant, kernel = slots(model)["layers.0"].occupant, slots(model)["layers.0"].weight[...]
     expected, found = occupant.weight.quantize(kernel, (0,)), weights["layers.0"]
@@ -87,7 +89,7 @@ def test_the_file_is_as_large_as_is_computed(name, tmp_path):
     """Levels lie in the metadata, and zero points take a byte where the count is in bits."""
     model, layers = network(SPECS[name])
     path = tmp_path / "model.safetensors"
-    write_packed(path, model, layers, {})
+    path.write_bytes(packed_content(model, layers, {}))
     tensors = sum(value.nbytes for value in safetensors.numpy.load_file(path).values())
     computed = quantized_bytes(model, layers)
     slack = {"int4 zero point": 12}.get(name, 0)
@@ -98,7 +100,7 @@ def test_the_file_is_as_large_as_is_computed(name, tmp_path):
 def test_an_input_whose_scale_is_found_at_run_time(tmp_path):
     act = Assignment(QuantSpec(Integer(8), granularity="channel"), Dynamic(AbsMax()))
     model, layers = network(SPECS["int8"], act)
-    write_packed(tmp_path / "a", model, layers, {})
+    (tmp_path / "a").write_bytes(packed_content(model, layers, {}))
     scaling = read_packed(tmp_path / "a").inputs["layers.0"]
     assert scaling.scale is None and scaling.zero_point is None and scaling.spec.granularity == "channel"
 
@@ -120,7 +122,7 @@ def test_nothing_but_a_grid_can_be_named(name):
 
 def test_reading_imports_neither_hydra_nor_optax_nor_wandb(tmp_path):
     model, layers = network(SPECS["nf4"])
-    write_packed(tmp_path / "a", model, layers, {})
+    (tmp_path / "a").write_bytes(packed_content(model, layers, {}))
     code = (
         "import sys; from qresearch.export.packed_file import read_packed; from pathlib import Path; "
         f"read_packed(Path({str(tmp_path / 'a')!r})); "
@@ -138,7 +140,7 @@ def test_codes_that_do_not_tell_the_weights(tmp_path):
         geometry(model, x.shape),
     )
     with pytest.raises(ValueError, match=r"codes of layer 'layers.0' do not tell its weights: QuEST changes"):
-        write_packed(tmp_path / "a", quantize_model(model, rules, layers, {}), layers, {})
+        write_bytes(tmp_path / "a", packed_content(quantize_model(model, rules, layers, {}), layers, {}))
     assert not list(tmp_path.iterdir())
 
 
@@ -172,7 +174,7 @@ def other_bits(metadata, tensors):
 )
 def test_files_that_disagree_with_themselves(change, message, tmp_path):
     model, layers = network(SPECS["int8"])
-    write_packed(tmp_path / "a", model, layers, {})
+    (tmp_path / "a").write_bytes(packed_content(model, layers, {}))
     changed(tmp_path / "a", change)
     with pytest.raises(PackedFileError, match=message):
         read_packed(tmp_path / "a")
@@ -180,7 +182,7 @@ def test_files_that_disagree_with_themselves(change, message, tmp_path):
 
 def test_files_that_are_cut_or_not_there(tmp_path):
     model, layers = network(SPECS["int8"])
-    write_packed(tmp_path / "a", model, layers, {})
+    (tmp_path / "a").write_bytes(packed_content(model, layers, {}))
     content = (tmp_path / "a").read_bytes()
     for part in (content[:-1], content[:100], b"", b"\x80\x04pickle"):
         (tmp_path / "b").write_bytes(part)

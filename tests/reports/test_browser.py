@@ -3,24 +3,12 @@
 import numpy as np
 import pytest
 
+from picked_records import finished, values
 from qresearch.reports.report_command import write_report
 from qresearch.store.record import write_json
 
 HOSTILE = "</script><script>window.harm=1</script><img src=x onerror='window.harm=2'>\"'`${1}<b>\u2028&amp;"
 LINK = '<a href="javascript:window.harm=3">click</a>'
-
-
-def finished(records, **wanted):
-    told = {"method": "method.name", "bits": "weight.bits", "seed": "seed"}
-    return [
-        record
-        for record in records
-        if record["status"] == "finished" and all(record["config"][told[key]] == wanted[key] for key in wanted)
-    ]
-
-
-def values(records, name="top1"):
-    return [record["metrics"][name] for record in records]
 
 
 def test_every_plot_is_drawn_and_nothing_is_asked_for(seen, report):

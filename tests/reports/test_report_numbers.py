@@ -5,24 +5,12 @@ import itertools
 import numpy as np
 import pytest
 
+from picked_records import finished, values
 from qresearch.reports import statistics
 from qresearch.reports.differing import differing_keys
 
 METHODS, BITS = ("ptq", "qat"), (8, 4, 3, 2)
 LAYERS = ("conv1", "conv2", "linear")
-
-
-def finished(records, **wanted):
-    told = {"method": "method.name", "bits": "weight.bits", "seed": "seed"}
-    return [
-        record
-        for record in records
-        if record["status"] == "finished" and all(record["config"][told[key]] == wanted[key] for key in wanted)
-    ]
-
-
-def values(records, name="top1"):
-    return [record["metrics"][name] for record in records]
 
 
 def test_means_and_intervals_of_settings(seen, report):

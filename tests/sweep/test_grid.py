@@ -21,17 +21,9 @@ from qresearch.execute import run
 from qresearch.store.journal import Follower
 from qresearch.sweep import grid
 from qresearch.sweep.grid import run_grid
+from tiny import TINY
 
 ROOT = Path(__file__).parents[2]
-TINY = [
-    "model=mlp",
-    "model.width=8",
-    "baseline.epochs=1",
-    "optim.epochs=1",
-    "anatomy_images=8",
-    "calibration.images=16",
-    "tracker=none",
-]
 UNEQUAL = ("seconds", "programs", "stacked")
 # After 23 steps of training. Measured: 1e-7, and no image; but other programs may add sums in another order, and then a
 # value near a tie falls to the other side.
