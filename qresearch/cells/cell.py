@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from qresearch.config.nodes import build, plain
@@ -14,6 +15,8 @@ from qresearch.config.rules import build_rules
 from qresearch.config.schema import Method, RunConfig
 from qresearch.data.normalise import Normalise, normalise_for
 from qresearch.data.source import VARIABLE, data_folder, find_file
+from qresearch.graph.forms import Between, check_form
+from qresearch.graph.trace import check_scaling, trace
 from qresearch.models.checkpoint import CheckpointError
 from qresearch.nn.geometry import Geometry, geometry
 from qresearch.nn.pack_model import check_packable
@@ -63,6 +66,8 @@ def prepare(cfg: RunConfig) -> Cell:
             check_solvable(rules, build(cfg.ptq))
         if cfg.export.parity:
             _check_packable(rules, layers)
+            if cfg.export.between != Between.float32:
+                _check_graph(model, data, rules, layers)
     return Cell(cfg, model, data, normalise_for(data), rules, layers, weights)
 
 
@@ -72,6 +77,20 @@ def _check_packable(rules: Mapping[str, Rule], layers: Mapping[str, Geometry]) -
         act, weight = (side and side.spec.with_sign(False) for side in (rule.act, rule.weight))
         if act or weight:
             check_packable(path, act, weight, layers[path])
+
+
+def _check_graph(model: Any, data: Any, rules: Mapping[str, Rule], layers: Mapping[str, Geometry]) -> None:
+    """Raise ValueError for a network that does what no graph says, and for inputs that are not rounded to integers of
+    one scale. The network is traced with zeros for weights.
+    """
+    network = nnx.clone(abstract_network(model, data.shape, data.classes))
+    nnx.update(network, jax.tree.map(lambda array: jnp.zeros(array.shape, array.dtype), nnx.state(network)))
+    trace(network, layers, data.shape)
+    for path, rule in rules.items():
+        if rule.act is not None:
+            spec = rule.act.spec.with_sign(False)
+            check_scaling(path, spec, rule.act.quantizer)
+            check_form(spec, f"The input of layer {path!r}")
 
 
 @functools.lru_cache(maxsize=64)

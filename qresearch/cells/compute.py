@@ -16,12 +16,12 @@ import numpy as np
 from flax import nnx
 
 from qresearch.cells.cell import Cell
+from qresearch.cells.deployment import compare_with_integers
 from qresearch.cells.stages import (
     Listen,
     baseline,
     calibration,
     check_data,
-    compare_with_integers,
     evaluate,
     measure,
     packed_file,

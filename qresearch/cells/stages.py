@@ -7,7 +7,7 @@ shared by all cells that begin alike.
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,9 @@ from qresearch.config.schema import BatchNorm, Method
 from qresearch.core.program import program
 from qresearch.evaluation.accuracy import BATCH, accuracy
 from qresearch.evaluation.anatomy import anatomy
-from qresearch.evaluation.parity import parity
 from qresearch.export.write_packed import packed_content
 from qresearch.models.checkpoint import load_checkpoint
 from qresearch.nn.calibrate import ActStatistic, calibrate, calibration_key, statistics_structure
-from qresearch.nn.pack_model import pack_model
 from qresearch.nn.quantize_model import quantize_model
 from qresearch.store.baselines import load_baseline, save_baseline
 from qresearch.store.shared import Shared
@@ -80,20 +78,25 @@ def _train_baseline(cell: Cell, network: nnx.Module, listen: Callable) -> tuple[
 
 def calibration(cell: Cell, reference: nnx.Module, shared: Shared) -> dict[str, ActStatistic]:
     """The statistics of the layers' inputs, from the first images of the training set."""
-    settings = cell.cfg.calibration
-    images, _ = cell.data.train(settings.images)
 
     def make() -> list[np.ndarray]:
-        starts = range(0, len(images), settings.batch_size)
-        batches = (cell.normalise(images[start : start + settings.batch_size]) for start in starts)
-        return [np.asarray(leaf) for leaf in jax.tree.leaves(calibrate(reference, cell.rules, batches))]
+        found = calibrate(reference, cell.rules, calibration_batches(cell))
+        return [np.asarray(leaf) for leaf in jax.tree.leaves(found)]
 
     structure = statistics_structure(cell.rules, cell.layers)
     if not structure.num_leaves:
         return {}
     policy = str(cell.cfg.method.batch_norm == BatchNorm.fold)
-    ingredients = [source(cell), policy, plain(settings), calibration_key(cell.rules)]
+    ingredients = [source(cell), policy, plain(cell.cfg.calibration), calibration_key(cell.rules)]
     return jax.tree.unflatten(structure, shared.arrays("calibration", ingredients, make))
+
+
+def calibration_batches(cell: Cell) -> Iterator[Any]:
+    """The images of calibration, normalised."""
+    settings = cell.cfg.calibration
+    images, _ = cell.data.train(settings.images)
+    for start in range(0, len(images), settings.batch_size):
+        yield cell.normalise(images[start : start + settings.batch_size])
 
 
 def quantize(cell: Cell, reference: nnx.Module, statistics: dict[str, ActStatistic]) -> nnx.Module:
@@ -136,12 +139,6 @@ def packed_file(cell: Cell, model: nnx.Module) -> bytes:
         "pixels": pixels,
     }
     return packed_content(model, cell.layers, about)
-
-
-def compare_with_integers(cell: Cell, model: nnx.Module) -> dict[str, Any]:
-    """The simulated network beside the one that computes with integers, on the test set."""
-    images, labels = cell.data.test()
-    return parity(model, pack_model(model, cell.layers), cell.layers, images, labels, cell.normalise)
 
 
 def source(cell: Cell) -> dict[str, Any]:

@@ -26,6 +26,8 @@ from qresearch.config.schema import (
     SweepConfig,
     TensorConfig,
 )
+from qresearch.graph.forms import Between
+from qresearch.graph.rescale import Requantize
 
 SECTIONS = {
     "method": MethodConfig,
@@ -88,6 +90,11 @@ def _check_values(cfg: RunConfig) -> None:
     if (cfg.export.parity or cfg.export.file) and cfg.method.name == Method.float:
         key = "parity" if cfg.export.parity else "file"
         raise ConfigError(f"export.{key}=true with method=float, which has no codes; use method=ptq or qat.")
+    if cfg.export.between == Between.float32 and cfg.export.requantize != Requantize.even:
+        raise ConfigError(
+            f"export.requantize={cfg.export.requantize} with export.between=float32, where no integers are "
+            "rescaled; use export.between=int32 or int8."
+        )
     if cfg.method.name == Method.ptq and cfg.method.batch_norm == BatchNorm.train:
         raise ConfigError("method.batch_norm=train needs training; with method=ptq use fold or freeze.")
 

@@ -10,6 +10,8 @@ from omegaconf import MISSING
 
 from qresearch.core.rounding import Rounding
 from qresearch.core.spec import Granularity, ScaleFormat, ScaleRule
+from qresearch.graph.forms import Between
+from qresearch.graph.rescale import Requantize
 
 PACKAGED = Path(__file__).parents[1] / "configs"
 CONFIG_FOLDER = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[2] / "configs"
@@ -85,6 +87,8 @@ class ExportConfig:
 
     file: bool = False  # keep it as model.safetensors, its weights packed
     parity: bool = False  # compare it with the network that computes with integers, on the whole test set
+    between: Between = Between.int32  # what lies between the layers of that network
+    requantize: Requantize = Requantize.even  # how it rescales integers
 
 
 class Stack(enum.StrEnum):

@@ -40,6 +40,7 @@ class ShiftRounding(enum.StrEnum):
     double = "double"  # ties of the second rounding go away from zero (gemmlowp and the reference kernels of LiteRT)
     double_upwards = "double_upwards"  # ties of both go upwards (ruy's vector kernels for x86, which LiteRT uses too)
     single = "single"  # one rounding, by the whole shift at a time, ties upwards
+    even = "even"  # one rounding, ties to the even number: that of a simulation in floats
 
 
 class Multiplier(NamedTuple):
@@ -94,9 +95,12 @@ def requantize(
     """
     mantissa, shift = jnp.broadcast_to(mantissa, accumulator.shape), jnp.broadcast_to(shift, accumulator.shape)
     rounding = ShiftRounding(rounding)
-    if rounding is ShiftRounding.single:
-        high, low = _product(accumulator, mantissa)
-        return _shift_words(*_add_power(high, low, 30 - shift), 31 - shift)
+    if rounding in (ShiftRounding.single, ShiftRounding.even):
+        words, places = _add_power(*_product(accumulator, mantissa), 30 - shift), 31 - shift
+        rounded = _shift_words(*words, places)
+        if rounding is ShiftRounding.single:
+            return rounded
+        return rounded - (_is_multiple(*words, places) & rounded & 1)  # a half was rounded upwards
     high, low = _add_power(*_product(accumulator << jnp.maximum(shift, 0), mantissa), jnp.full_like(shift, 30))
     rounded = _shift_words(high, low, jnp.full_like(shift, 31))
     return _shift_rounding(rounded, jnp.maximum(-shift, 0), away=rounding is ShiftRounding.double)
@@ -216,6 +220,13 @@ def _shift_words(high, low, places):
         low >> (places & 31).astype(jnp.uint32), jnp.int32
     )
     return jnp.where(places < 32, inside, high >> (places & 31))
+
+
+def _is_multiple(high, low, places):
+    """1 where (high, low) is a multiple of 2^places, 1 <= places <= 62, else 0."""
+    some = (jnp.ones_like(low) << (places & 31).astype(jnp.uint32)) - 1
+    below = jnp.where(places < 32, low & some, low | (high.astype(jnp.uint32) & some))
+    return (below == 0).astype(jnp.int32)
 
 
 def _shift_rounding(x, places, *, away: bool):

@@ -7,10 +7,13 @@ which twice the codes turn into integers at half the scale.
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int32
 
 from qresearch.core.qtensor import QTensor
 from qresearch.core.spec import Granularity, QuantSpec
+
+KINDS = ("int8", "uint8", "int16", "int32")
 
 
 def check_integer_form(spec: QuantSpec, name: str) -> None:
@@ -43,3 +46,8 @@ def integer_range(spec: QuantSpec) -> tuple[int, int]:
 def parts_of_a_step(grid: Any) -> Int32[Array, ""]:
     """2 for a grid of halves, whose values are integers when doubled; else 1."""
     return jnp.where(grid.high % 1 == 0, 1, 2)
+
+
+def smallest_kind(low: int, high: int) -> str:
+    """The smallest integer type that holds all from low to high."""
+    return next(kind for kind in KINDS if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)

@@ -2,7 +2,15 @@
 
 A float32 holds every integer up to 2^24, and so every partial sum of integers whose magnitudes add up to no more, in
 any order. Where that bound holds, a product of integers may run on float units and still be exact; where it does not,
-it runs on integers. On GPU and TPU int8 operands are multiplied natively.
+it runs on integers.
+
+On GPU and TPU products of int8 are native. Inputs from 0 to 255 are shifted there by 128 into int8; what the shift
+takes from a sum, 128 times the weights that meet an input, is added again:
+
+    sum(x * w) = sum((x - 128) * w) + 128 * sum(1 * w)
+
+Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018,
+arXiv:1712.05877, section 2.3 (zero points).
 """
 
 from collections.abc import Callable
@@ -38,15 +46,27 @@ def largest_sum(weight: Integer[np.ndarray, "..."], contract: tuple[int, ...], l
 
 
 def integer_product(
-    operator: Callable, lhs: Integer[Array, "..."], rhs: Integer[Array, "..."], *args: Any, largest: int, **kwargs: Any
+    operator: Callable,
+    lhs: Integer[Array, "..."],
+    rhs: Integer[Array, "..."],
+    *args: Any,
+    largest: int,
+    native: bool | None = None,
+    **kwargs: Any,
 ) -> Int32[Array, "..."]:
     """`operator` (`lax.dot_general` or `lax.conv_general_dilated`, with its arguments) of two integer arrays, in int32.
 
-    No partial sum may exceed `largest`, which `largest_sum` proves from the weights.
+    No partial sum may exceed `largest`, which `largest_sum` proves from the weights. `native` says whether the machine
+    multiplies int8 fast; None: every one but a CPU does.
     """
     kwargs = kwargs | {"preferred_element_type": jnp.int32, "precision": None}
-    if lhs.dtype == rhs.dtype == jnp.int8 and jax.default_backend() != "cpu":
-        return operator(lhs, rhs, *args, **kwargs)
+    native = jax.default_backend() != "cpu" if native is None else native
+    if native and rhs.dtype == jnp.int8 and lhs.dtype in (jnp.int8, jnp.uint8):
+        if lhs.dtype == jnp.int8:
+            return operator(lhs, rhs, *args, **kwargs)
+        shifted = (lhs ^ 128).view(jnp.int8)  # x - 128
+        ones = jnp.ones((1, *lhs.shape[1:]) if operator is jax.lax.conv_general_dilated else lhs.shape, jnp.int8)
+        return operator(shifted, rhs, *args, **kwargs) + 128 * operator(ones, rhs, *args, **kwargs)
     if largest <= EXACT_IN_FLOAT32:
         kwargs |= {"preferred_element_type": jnp.float32, "precision": jax.lax.Precision.HIGHEST}
         return operator(_float(lhs), _float(rhs), *args, **kwargs).astype(jnp.int32)

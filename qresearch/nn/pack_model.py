@@ -6,15 +6,14 @@ from collections.abc import Mapping
 import numpy as np
 from flax import nnx
 
-from qresearch.core.integer_form import check_integer_form, integer_range, integers
+from qresearch.core.integer_form import check_integer_form, integer_range, integers, smallest_kind
 from qresearch.core.integer_product import check_accumulator, largest_sum
+from qresearch.core.packed_tensor import pack_tensor
 from qresearch.core.spec import QuantSpec
 from qresearch.nn.fake_quant import FakeQuant
 from qresearch.nn.geometry import Geometry
-from qresearch.nn.packed import Packed, PackedTensor
+from qresearch.nn.packed import Packed
 from qresearch.nn.slots import Slot, slots
-
-KINDS = ("int8", "uint8", "int16", "int32")
 
 
 def pack_model(model: nnx.Module, layers: Mapping[str, Geometry]) -> nnx.Module:
@@ -55,15 +54,9 @@ def _packed(path: str, slot: Slot, occupant: FakeQuant, g: Geometry) -> Packed:
         quantizer.check_ends_with_rounding(shape, contract, f"The {name} of layer {path!r} has no integer form")
     q = weight.quantize(slot.weight[...], g.rhs_axes)
     largest = largest_sum(np.asarray(integers(q)[0]), g.rhs_axes, _magnitude(act.spec))
-    kinds = _kind(act.spec), _kind(weight.spec)
-    return Packed(occupant.attribute, PackedTensor(q), act, kinds=kinds, largest=largest)
+    kinds = smallest_kind(*integer_range(act.spec)), smallest_kind(*integer_range(weight.spec))
+    return Packed(occupant.attribute, pack_tensor(q), act, kinds=kinds, largest=largest)
 
 
 def _magnitude(spec: QuantSpec) -> int:
     return max(map(abs, integer_range(spec)))
-
-
-def _kind(spec: QuantSpec) -> str:
-    """The smallest integer type that holds all integers of a tensor."""
-    low, high = integer_range(spec)
-    return next(kind for kind in KINDS if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max)

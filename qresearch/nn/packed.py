@@ -12,40 +12,15 @@ arXiv:1712.05877, section 2.2.
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
 from qresearch.core.integer_form import integers
 from qresearch.core.integer_product import integer_product
-from qresearch.core.packing import pack, unpack
-from qresearch.core.qtensor import QTensor, has_signed_codes
+from qresearch.core.packed_tensor import PackedTensor
 from qresearch.nn.fake_quant import TensorQuantizer, dimension_numbers
 from qresearch.nn.slots import OPERATORS, contracted_axes
-
-
-class Codes(nnx.Variable):
-    """Packed codes."""
-
-
-class PackedTensor(nnx.Module):
-    """A QTensor whose codes are packed into bytes."""
-
-    def __init__(self, q: QTensor):
-        codes = np.asarray(q.codes)
-        self.shape, self.bits = codes.shape, int(q.spec.grid.bits)
-        self.signed = has_signed_codes(q.spec)
-        self.words = Codes(jax.device_put(pack(codes, self.bits)))
-        self.scale = Codes(q.scale)
-        self.zero_point = nnx.data(None if q.zero_point is None else Codes(q.zero_point))
-        self.spec = nnx.data(q.spec)
-
-    def qtensor(self) -> QTensor:
-        codes = unpack(self.words[...], self.bits, self.shape, signed=self.signed)
-        zero_point = None if self.zero_point is None else self.zero_point[...]
-        return QTensor(codes, self.scale[...], zero_point, self.spec)
 
 
 class Packed(nnx.Module):

@@ -22,7 +22,7 @@ from qresearch.core.fixed_point import (
 )
 
 SMALLEST, LARGEST = -(2**31), 2**31 - 1
-DOUBLE, DOUBLE_UPWARDS, SINGLE = ShiftRounding.double, ShiftRounding.double_upwards, ShiftRounding.single
+DOUBLE, DOUBLE_UPWARDS, SINGLE, EVEN = ShiftRounding
 LENGTH = 64  # of the arrays that hypothesis draws: one compilation for all
 
 compiled = jax.jit(requantize, static_argnums=3)
@@ -46,8 +46,9 @@ def word(x: int) -> int:
 def slow(x, mantissa, shift, rounding) -> int:
     """One number, by the definition."""
     x, mantissa, shift = int(x), int(mantissa), int(shift)
-    if rounding is SINGLE:
-        return word(upwards(x * mantissa * Fraction(2) ** (shift - 31)))
+    if rounding in (SINGLE, EVEN):
+        exact = x * mantissa * Fraction(2) ** (shift - 31)
+        return word(upwards(exact) if rounding is SINGLE else round(exact))
     once = upwards(Fraction(word(x << max(shift, 0)) * mantissa, 2**31))
     return (away if rounding is DOUBLE else upwards)(Fraction(once, 2 ** max(-shift, 0)))
 
@@ -91,24 +92,24 @@ def test_ties_and_their_neighbours_at_every_shift(rounding):
 
 
 @pytest.mark.parametrize(
-    ("x", "shift", "double", "double_upwards", "single"),
+    ("x", "shift", "double", "double_upwards", "single", "even"),
     [
-        (1, 0, 1, 1, 1),  # 0.5
-        (-1, 0, 0, 0, 0),  # -0.5
-        (-3, 0, -1, -1, -1),  # -1.5
-        (2, -1, 1, 1, 1),  # 0.5 in the second rounding
-        (-2, -1, -1, 0, 0),  # -0.5 in the second rounding
-        (-6, -1, -2, -1, -1),  # -1.5
-        (1, -1, 1, 1, 0),  # 0.25: rounded twice it becomes 0.5, then 1
-        (-1, -1, 0, 0, 0),  # -0.25
-        (5, -1, 2, 2, 1),  # 1.25
-        (-3, -1, -1, 0, -1),  # -0.75: -1 / 2 after the first rounding
+        (1, 0, 1, 1, 1, 0),  # 0.5
+        (-1, 0, 0, 0, 0, 0),  # -0.5
+        (-3, 0, -1, -1, -1, -2),  # -1.5
+        (2, -1, 1, 1, 1, 0),  # 0.5 in the second rounding
+        (-2, -1, -1, 0, 0, 0),  # -0.5 in the second rounding
+        (-6, -1, -2, -1, -1, -2),  # -1.5
+        (1, -1, 1, 1, 0, 0),  # 0.25: rounded twice it becomes 0.5, then 1
+        (-1, -1, 0, 0, 0, 0),  # -0.25
+        (5, -1, 2, 2, 1, 1),  # 1.25
+        (-3, -1, -1, 0, -1, -1),  # -0.75: -1 / 2 after the first rounding
     ],
 )
-def test_what_each_rounding_does_at_a_tie(x, shift, double, double_upwards, single):
+def test_what_each_rounding_does_at_a_tie(x, shift, double, double_upwards, single, even):
     half, shift = np.array(2**30, np.int32), np.array(shift, np.int32)
     got = {mode: int(requantize(jnp.int32(x), half, shift, mode)) for mode in ShiftRounding}
-    assert got == {DOUBLE: double, DOUBLE_UPWARDS: double_upwards, SINGLE: single}
+    assert list(got.items()) == [(DOUBLE, double), (DOUBLE_UPWARDS, double_upwards), (SINGLE, single), (EVEN, even)]
 
 
 def test_channels_have_multipliers_of_their_own_and_nothing_needs_64_bits():

@@ -73,3 +73,15 @@ def test_an_accumulator_that_could_overflow():
     check_accumulator(66_311, 127, 255, "layer")
     with pytest.raises(ValueError, match=r"fc sums 66312 products .* 127 and 255: up to 2147514120.*keep it float"):
         check_accumulator(66_312, 127, 255, "fc")
+
+
+@pytest.mark.parametrize(("low", "high", "kind"), [(-128, 127, "int8"), (0, 255, "uint8")])
+def test_products_on_machines_that_multiply_int8(low, high, kind):
+    """Inputs of 0 to 255 are shifted into int8; the padding of an image is a zero, not a shifted one."""
+    x, w = integers((2, 9, 8, 16), low, high, kind), integers((3, 3, 16, 5), -128, 127, seed=1)
+    find = jax.jit(lambda x, w: integer_product(jax.lax.conv_general_dilated, x, w, largest=0, native=True, **IMAGES))
+    np.testing.assert_array_equal(find(x, w), by_hand(x, w))
+    assert "f32" not in str(jax.make_jaxpr(find)(x, w))
+    x, w = integers((5, 300), low, high, kind), integers((300, 7), -128, 127, seed=1)
+    found = integer_product(jax.lax.dot_general, x, w, MATRIX, largest=0, native=True)
+    np.testing.assert_array_equal(found, np.asarray(x, np.int64) @ np.asarray(w, np.int64))

@@ -1,5 +1,7 @@
 """Parity of the simulated network and the one of integers, against counts in numpy."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,11 +9,14 @@ import pytest
 from flax import nnx
 
 from qresearch.core.spec import QuantSpec, ScaleFormat, ScaleRule
+from qresearch.evaluation.execution import execute_model
 from qresearch.evaluation.parity import parity
 from qresearch.grids.integer import Integer
 from qresearch.nn.calibrate import calibrate
+from qresearch.nn.fake_quant import FakeQuant
 from qresearch.nn.geometry import geometry
 from qresearch.nn.pack_model import pack_model
+from qresearch.nn.packed import Packed
 from qresearch.nn.quantize_model import quantize_model
 from qresearch.nn.rules import Assignment, Rule, assign
 from qresearch.nn.slots import slots
@@ -40,7 +45,8 @@ def networks(power_of_two=False):
 
 
 def compared(simulated, executed, layers):
-    return parity(simulated, executed, layers, IMAGES, LABELS, normalise)
+    pair = execute_model(simulated, layers, FakeQuant), execute_model(executed, layers, Packed)
+    return parity(*pair, IMAGES, LABELS, normalise)
 
 
 def test_where_sums_are_exact_the_two_are_equal_code_for_code():
@@ -60,9 +66,10 @@ def test_a_change_is_found_in_its_layer_and_carried_along():
     """One weight of the first layer is another: the second layer's input departs, and only its own counts there."""
     simulated, executed, layers = networks(power_of_two=True)
     occupant = slots(executed)["layers.0"].occupant
-    words = np.array(occupant.weight.words[...])
+    words = np.array(occupant.weight.codes.words)
     words[0] ^= 0x40
-    occupant.weight.words[...] = jnp.asarray(words)
+    changed = dataclasses.replace(occupant.weight.codes, words=jnp.asarray(words))
+    occupant.weight = nnx.data(dataclasses.replace(occupant.weight, codes=changed))
     found = compared(simulated, executed, layers)
     first, second, third = found["layers"]
     assert first["equal"] == first["equal_carried"] == 1.0

@@ -88,7 +88,7 @@ def test_the_weights_are_bytes_and_the_product_is_one_of_integers():
     simulated, layers, x = quantized("Linear", GRIDS["int4"])
     executed = pack_model(simulated, layers)
     (slot,) = slots(executed).values()
-    words, q = slot.occupant.weight.words[...], slot.occupant.weight.qtensor()
+    words, q = slot.occupant.weight.codes.words, slot.occupant.weight.qtensor()
     assert words.dtype == jnp.uint8 and words.size == 6 * 4 // 2
     np.testing.assert_array_equal(dequantize(q), slot.weight[...])
     slot.weight[...] = jnp.full_like(slot.weight[...], jnp.nan)
