@@ -16,6 +16,8 @@ from qresearch.reports.sweep_display import SweepDisplay
 NEXT = """What to try next (`qresearch` is .venv/bin/qresearch):
   qresearch run method=ptq weight.bits=4 act.bits=4          one cell, its audit, and the anatomy of its error
   qresearch run method=ptq export.parity=true                is it really integer? simulated beside integer codes
+  qresearch export runs/demo method=qat weight.bits=8 weight.granularity=channel seed=0 --to litert -o digits.tflite
+  qresearch deploy runs/demo method=qat weight.bits=8 weight.granularity=channel seed=0    its bytes, latency, energy
   qresearch run method=ptq act.bits=4 observer@act.observer=mse    another rule for the range of activations
   qresearch report runs/demo -o runs/demo.html               all of it in one page: error by layer, curves, pairs
   qresearch sweep data=mnist method=ptq,qat weight.bits=8,2  other data (downloaded once)

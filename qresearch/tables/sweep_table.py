@@ -57,7 +57,7 @@ class SweepTable:
     seeds: list[int] = dataclasses.field(default_factory=lambda: [0, 1, 2])
     metric: Any = "top1"  # a metric of the records, or the difference of two; one for all or {COLUMN: metric}
     higher_is_better: bool = True
-    decimals: int = 2
+    decimals: Any = 2  # one number for all columns or {COLUMN: number}
     published: str | None = None  # the id of an entry of published.yaml
     places: dict[str, dict[str, list[str] | None]] | None = None  # ROW: {COLUMN: [published row, published column]}
     tolerance: float | None = None  # in the unit of the metric
@@ -80,9 +80,13 @@ class SweepTable:
             for column, place in places.items():
                 if place is not None and len(place) != 2:
                     raise ValueError(f"places.{row}.{column}: {place} is not [published row, published column].")
-        if isinstance(self.metric, dict):
-            _among("metric", self.metric, self.columns)
-            _among("columns", self.columns, self.metric)
+        for key, by_column in (("metric", self.metric), ("decimals", self.decimals)):
+            if isinstance(by_column, dict):
+                _among(key, by_column, self.columns)
+                _among("columns", self.columns, by_column)
+        for decimals in self.decimals.values() if isinstance(self.decimals, dict) else [self.decimals]:
+            if type(decimals) is not int or decimals < 0:
+                raise ValueError(f"decimals: {decimals!r} is no number of decimals; give 0 or more.")
         if self.published is not None and self.tolerance is None:
             raise ValueError("tolerance must say how near to the published value a cell is to come.")
         if self.compare is not None and (isinstance(self.metric, dict) or MINUS in self.metric):
@@ -130,6 +134,10 @@ class SweepTable:
     def metric_of(self, column: str) -> str:
         """The metric of a column."""
         return self.metric[column] if isinstance(self.metric, dict) else self.metric
+
+    def decimals_of(self, column: str) -> int:
+        """The decimals that a column is shown with."""
+        return self.decimals[column] if isinstance(self.decimals, dict) else self.decimals
 
     def reason_of(self, row: str, column: str) -> str:
         """Why the published setting of a cell is not ours; empty where it is."""

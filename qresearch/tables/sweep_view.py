@@ -25,10 +25,9 @@ from qresearch.tables.cell import (
     citation,
     counted,
 )
-from qresearch.tables.metric import terms
+from qresearch.tables.metric import ACCURACIES, is_unmeasured, terms, unit
 from qresearch.tables.sweep_table import Budget, Planned, SweepTable
 
-ACCURACIES = ("top1", "top1_float")  # in percent of the test images
 ROUNDING = 1e-9  # of binary floating point: 91.73 - 91.53 is within 0.2
 
 Record = Mapping[str, Any]
@@ -56,11 +55,15 @@ def progress(cells: Sequence[TableCell], runs: Sequence[tuple[Planned, Record | 
 
 
 def _cell(table: SweepTable, row: str, column: str, runs: Runs) -> TableCell:
-    metric, number = table.metric_of(column), table.published_of(row, column)
-    finished = [record["metrics"] for _, record in runs if record and record["status"] == "finished"]
+    metric, digits, number = table.metric_of(column), table.decimals_of(column), table.published_of(row, column)
+    ended = {seed: record["metrics"] for seed, record in runs if record and record["status"] == "finished"}
+    finished = [metrics for metrics in ended.values() if not is_unmeasured(metric, metrics)]
     measured = mean_interval([_value(metric, metrics) for metrics in finished]) if finished else None
     difference = measured.mean - float(number.value) if measured and number else None
     word, reason = _state(runs)
+    if not word and len(finished) < len(ended):
+        unmeasured = [str(seed) for seed, metrics in ended.items() if is_unmeasured(metric, metrics)]
+        word, reason = NOT_RUN, f"not measured: seed {', '.join(unmeasured)}; `qresearch deploy RUNS` does that"
     if not word and difference is not None:
         word, reason = DIFFERENT, table.reason_of(row, column)
         if not reason:
@@ -69,7 +72,7 @@ def _cell(table: SweepTable, row: str, column: str, runs: Runs) -> TableCell:
     if len(finished) == 1 and metric in ACCURACIES and "test_images" in finished[0]:
         bounds = accuracy_interval(finished[0][metric], finished[0]["test_images"])
     text = None if number is None else str(number)
-    return TableCell(row, column, measured, text, difference, word or UNPUBLISHED, reason, table.decimals, bounds)
+    return TableCell(row, column, measured, text, difference, word or UNPUBLISHED, reason, digits, bounds)
 
 
 def _state(runs: Runs) -> tuple[str, str]:
@@ -102,10 +105,10 @@ def _compared(table: SweepTable, records: list[Record]) -> tuple[list[str], list
     """The lines of the paired comparisons that the table asks for."""
     if not (table.compare and records):
         return None
-    unit = "points" if table.metric in ACCURACIES else table.metric
-    words = {"unit": unit, "higher_is_better": table.higher_is_better, "digits": table.decimals}
+    digits = max(map(table.decimals_of, table.columns))
+    words = {"unit": unit(table.metric), "higher_is_better": table.higher_is_better, "digits": digits}
     found = compare(records, table.compare, metric=table.metric, **words)
-    return comparison_rows(found, digits=table.decimals) if found else None
+    return comparison_rows(found, digits=digits) if found else None
 
 
 def _notes(

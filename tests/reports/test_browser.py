@@ -14,7 +14,7 @@ LINK = '<a href="javascript:window.harm=3">click</a>'
 def test_every_plot_is_drawn_and_nothing_is_asked_for(seen, report):
     seen.draw()
     drawn = seen.ask("[...document.querySelectorAll('.plot')].filter((e) => e.dataset.drawn).map((e) => e.id)")
-    assert len(drawn) == 10 == seen.page.locator(".plot").count()
+    assert len(drawn) == 12 == seen.page.locator(".plot").count()
     assert seen.requests == [report[0]]
     assert seen.page.locator('.modebar-btn[data-title*="hare"], .modebar-btn[data-title*="loud"]').count() == 0
 

@@ -228,6 +228,10 @@ def test_paired_comparisons_stand_below():
         ({"metric": {"8": "top1"}}, "columns: '4' is none of 8"),
         ({"metric": {"8": "top1", "4": "top1", "2": "top1"}}, "metric: '2' is none of 8, 4"),
         ({"metric": "top1 - top1_float", "compare": ["method"]}, "compare needs one metric"),
+        ({"decimals": {"8": 1}}, "columns: '4' is none of 8"),
+        ({"decimals": {"8": 1, "4": 1, "2": 1}}, "decimals: '2' is none of 8, 4"),
+        ({"decimals": {"8": 1, "4": -1}}, "decimals: -1 is no number of decimals"),
+        ({"decimals": "two"}, "decimals: 'two' is no number of decimals"),
     ],
 )
 def test_names_of_a_table_belong_to_something(changes, message):

@@ -105,14 +105,15 @@ function seedDots(setting, at, y) {
   });
 }
 
-/** A setting, its mean of a column and the spread of that. */
-function settingHover(setting, column) {
+/** A setting, its mean of a column and the spread of that, and lines of more; null ones are left out. */
+function settingHover(setting, column, ...more) {
   const interval = intervalOf(setting, column);
   const { up, down, rule } = spreadOf(setting, column);
   const [low, high] = [interval.mean - down, interval.mean + up].map((value) => number(value, column.digits));
   const mean = withInterval(interval, column.digits);
   const text = rule === "images" ? `${mean} (${low} to ${high})` : mean;
-  return hover(fullLabel(setting.first), `${column.label}: ${text}`, seedsInWords(setting));
+  const lines = [`${column.label}: ${text}`, ...more.filter(Boolean), seedsInWords(setting)];
+  return hover(fullLabel(setting.first), ...lines);
 }
 
 /** The accuracy of the float network of every seed; null where a seed has several (more than one model, say). */

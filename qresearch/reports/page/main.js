@@ -41,8 +41,7 @@ function start() {
   Object.assign(curves, JSON.parse(byId("curves").textContent));
   restoreState();
   figure("plot-accuracy", drawAccuracy);
-  figure("plot-size", (element) => drawCost(element, "size_bytes"));
-  figure("plot-bitops", (element) => drawCost(element, "bitops"));
+  for (const kind of Object.keys(COSTS)) figure(`plot-${kind}`, (element) => drawCost(element, kind));
   figure("plot-parallel", drawParallel);
   figure("plot-heat", drawHeat);
   figure("plot-split", drawSplit);

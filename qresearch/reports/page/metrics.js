@@ -3,6 +3,8 @@
 // comparison; says: the unit, and over what it is a mean within one run.
 
 const SQNR_SAYS = "signal to quantization noise ratio in dB of";
+const ENERGY_SAYS = "an estimate in microjoules (45 nm table of Horowitz 2014), summed over the layers, for one image";
+const ENERGY_PARTS = ["energy_arithmetic_uj_estimate", "energy_memory_uj_estimate"];
 const METRICS = {
   top1: { label: "top-1 %", digits: 2, better: true, main: true, says: "test images put into the right class, in %" },
   top1_float: {
@@ -86,8 +88,16 @@ const METRICS = {
   test_images: { says: "number of the test images" },
   macs: { says: "multiply-accumulates, summed over the layers, for one image" },
   bytes_moved: { says: "weights, scales, inputs and outputs, in bytes, summed over the layers, for one image" },
-  energy_arithmetic_uj_estimate: { says: "an estimate in microjoules, summed over the layers, for one image" },
-  energy_memory_uj_estimate: { says: "an estimate in microjoules, summed over the layers, for one image" },
+  energy_uj_estimate: { label: "energy µJ", better: false, says: `arithmetic and memory, ${ENERGY_SAYS}` },
+  energy_arithmetic_uj_estimate: { label: "energy of arithmetic µJ", better: false, says: ENERGY_SAYS },
+  energy_memory_uj_estimate: { label: "energy of memory µJ", better: false, says: ENERGY_SAYS },
+  file_bytes: {
+    label: "packed file kB",
+    factor: 1e-3,
+    digits: 1,
+    better: false,
+    says: "model.safetensors of the run, in kB of 1,000 bytes",
+  },
   programs: { says: "number of programs that were compiled" },
   stacked: { says: "number of runs computed side by side; 1: alone" },
 };
@@ -99,7 +109,13 @@ const DERIVED = {
     const [top1, float] = [metric(record, "top1"), metric(record, "top1_float")];
     return top1 === null || float === null ? null : top1 - float;
   },
+  energy_uj_estimate: (record) => sumOf(ENERGY_PARTS.map((part) => metric(record, part))),
 };
+
+/** The sum of some numbers; null where one is lacking. */
+function sumOf(values) {
+  return values.includes(null) ? null : values.reduce((sum, value) => sum + value, 0);
+}
 
 function metricColumn(name) {
   const {
@@ -121,6 +137,7 @@ function metricColumn(name) {
     shown: HEADLINE.includes(name),
     digits,
     better,
+    factor,
     says,
     value,
     text: (shown) => number(shown, digits),
