@@ -17,6 +17,8 @@ USAGE = """usage: qresearch COMMAND ...
   dashboard [RUNS]      the same page, live
   collect [RUNS]        gather the results below a folder into its index
   export-wandb RUNS     past runs for Weights & Biases
+  export RESULT --to T  the quantized network of a result as a file: safetensors, onnx or litert
+  deploy RESULT         its bytes, latency, memory and energy, measured in ONNX Runtime, LiteRT and JAX
   methods               every grid, estimator, quantizer, observer and PTQ method, with its paper
   demo                  digits, from float training to a table and a picture, in about a minute
   import-torch FILE -o FILE
@@ -31,6 +33,8 @@ MODULES = {
     "collect": "qresearch.reports.collect_command",
     "export-wandb": "qresearch.reports.export_wandb_command",
     "import-torch": "qresearch.models.import_torch",
+    "export": "qresearch.deploy.export_command",
+    "deploy": "qresearch.deploy.deploy_command",
 }
 # Presets of other engines: the extra that brings each, and what Hydra finds of it.
 ENGINES = {

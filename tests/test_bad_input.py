@@ -56,6 +56,18 @@ def message_of(folder, *overrides, error=ValueError):
         ("weight.bits=17", ["bits=17", "1..16"]),
         ("act.bits=-3", ["bits=-3", "1..16"]),
         ("weight.bits=1", ["bits=1", "no positive code", "bits >= 2"]),
+        ("export.parity=true act.bits=null", ["'layers.0' has a float side", "match=layers.0 and float=true"]),
+        ("export.parity=true format@weight=nf4 weight.granularity=tensor", ["'layers.0'", "nf4", "unequal"]),
+        ("export.parity=true weight.bits=16 act.bits=16", ["'layers.0' sums 64 products", "int32", "use fewer bits"]),
+        (
+            "export.parity=true quantizer@act.quantizer=dynamic",
+            ["'layers.0' has a scale that Dynamic finds at run time", "export.between=float32"],
+        ),
+        ("export.parity=true act.rounding=floor", ["rounding=floor", "ties to even", "export.between=float32"]),
+        (
+            "export.between=float32 export.requantize=double",
+            ["export.requantize=double", "no integers are rescaled", "int32 or int8"],
+        ),
         (
             "weight.granularity=block weight.block_size=48",
             ["layers.0", "block_size=48", "does not divide axis 0", "(64, 8)", "choose a divisor of 64"],

@@ -32,6 +32,7 @@ FLOORS = {
     "tables": 8,
     "methods": 8,
     "cells": 8,
+    "deploy": 9,
     "execute": 9,
     "run": 10,
     "sweep": 10,

@@ -197,6 +197,19 @@ def test_parity_is_recorded_where_it_is_asked_for(records, folder, capsys):
     assert metrics["parity_equal"] == min(row["equal"] for row in found["layers"]) > 0.999
     assert metrics["parity_largest_lsb"] == max(row["largest_lsb"] for row in found["layers"]) <= 1
     assert parity_line(found) in capsys.readouterr().out
+    assert (found["between"], found["requantize"]) == ("int32", "even")
+
+
+@pytest.mark.parametrize("between", ["float32", "int8"])
+def test_parity_of_other_networks_on_integers(between, records, folder):
+    """With 8 bits between the layers the simulation rounds there too, and its accuracy is another."""
+    cfg = compose(
+        *TINY, *RUNS["lsq"], "export.parity=true", f"export.between={between}", f"runs_dir={folder / 'shared'}"
+    )
+    found = run(cfg, folder / between)["parity"]
+    assert found["between"] == between and found["requantize"] == {"float32": None, "int8": "even"}[between]
+    assert min(row["equal"] for row in found["layers"]) > 0.999 and found["agreement"] > 0.99
+    assert (found["top1_simulated"] == records["lsq"]["metrics"]["top1"]) or between == "int8"
 
 
 def test_float_run_is_its_own_baseline(records, folded, labelled):

@@ -109,6 +109,8 @@ def _start(number: int, cell: Cell, outcome: Outcome, shared: Shared, listen: Li
         outcome.curves["baseline"] = curves
     found = shared.json("evaluation", source(cell), lambda: evaluate(cell, [float_model])[0])
     outcome.metrics |= {f"{name}_float": value for name, value in found.items()}
+    energy = {kind: total for kind, total in _totals(layer_costs(float_model, cell.layers)).items() if "energy" in kind}
+    outcome.metrics |= {f"{kind}_float": total for kind, total in energy.items()}
     outcome.metrics |= {"size_bytes_float": float_bytes(float_model), "test_images": len(cell.data.test()[1])}
     if cfg.method.name == Method.float:
         return Work(number, cell, outcome, float_model, float_model)

@@ -129,16 +129,20 @@ def measure(cell: Cell, references: Sequence[nnx.Module], models: Sequence[nnx.M
 
 def packed_file(cell: Cell, model: nnx.Module) -> bytes:
     """The quantized network as a packed file, with what is needed to build and to feed it."""
+    return packed_content(model, cell.layers, about(cell))
+
+
+def about(cell: Cell) -> dict[str, Any]:
+    """What is needed to build a cell's network and to feed it: the model, and how stored pixels are normalised."""
     data, normalise = cell.data, cell.normalise
     pixels = {name: getattr(normalise, name).reshape(-1).tolist() for name in ("maximum", "mean", "std")}
-    about = {
+    return {
         "model": cell.cfg.model,
         "batch_norm": cell.cfg.method.batch_norm.value,
         "shape": list(data.shape),
         "classes": data.classes,
         "pixels": pixels,
     }
-    return packed_content(model, cell.layers, about)
 
 
 def source(cell: Cell) -> dict[str, Any]:

@@ -6,8 +6,9 @@
     anything else       float32  what stays float, by its path in the network
 
 The metadata holds `format`, `version`, `about` (what the writer wants to be known, as JSON), `specs`, a list of the
-different ones, and `layers`: for every quantized side the place of its spec in that list, for weights their shape, for
-inputs their scale and zero point. Reading needs jax, numpy and safetensors alone.
+different ones, and `layers`: for every layer its weight, [place of its spec in that list, shape], and its input,
+[place of its spec, scale, zero point], each of them null where that side is float. Reading needs jax, numpy and
+safetensors alone.
 """
 
 import json
@@ -22,6 +23,7 @@ import safetensors.numpy
 
 from qresearch.core.packing import unpack
 from qresearch.core.qtensor import QTensor, has_signed_codes
+from qresearch.core.scaling import Scaling
 from qresearch.core.spec import POWERS_OF_TWO, QuantSpec, ScaleFormat
 from qresearch.export.spec_json import spec_from_json
 
@@ -31,14 +33,6 @@ BIAS = 127  # of the exponent of a scale that is a power of two
 
 class PackedFileError(ValueError):
     """A file that is no packed network, or not a whole one."""
-
-
-class Scaling(NamedTuple):
-    """How an input is quantized; the scale is None where it is found at run time."""
-
-    spec: QuantSpec
-    scale: np.float32 | None
-    zero_point: np.float32 | None
 
 
 class PackedFile(NamedTuple):
@@ -75,13 +69,14 @@ def read_packed(path: Path) -> PackedFile:
 def _parsed(metadata: dict[str, str], tensors: dict[str, np.ndarray]) -> PackedFile:
     weights, inputs = {}, {}
     specs = [spec_from_json(spec) for spec in json.loads(metadata["specs"])]
-    for path, sides in json.loads(metadata["layers"]).items():
-        if "weight" in sides:
-            weights[path] = _weight(path, specs[sides["weight"]["spec"]], sides["weight"]["shape"], tensors)
-        if "input" in sides:
-            numbers = [sides["input"][name] for name in ("scale", "zero_point")]
-            found = [None if number is None else np.float32(number) for number in numbers]
-            inputs[path] = Scaling(specs[sides["input"]["spec"]], *found)
+    for path, (weight, taken) in json.loads(metadata["layers"]).items():
+        if weight is not None:
+            place, shape = weight
+            weights[path] = _weight(path, specs[place], shape, tensors)
+        if taken is not None:
+            place, *numbers = taken
+            scale, zero_point = (None if number is None else np.float32(number) for number in numbers)
+            inputs[path] = Scaling(specs[place], scale, zero_point)
     return PackedFile(json.loads(metadata["about"]), weights, inputs, tensors)
 
 

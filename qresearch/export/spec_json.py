@@ -16,7 +16,9 @@ GRIDS = "qresearch.grids"
 
 
 def spec_to_json(spec: QuantSpec) -> dict[str, Any]:
-    """The fields of the spec; its grid as {"class": "integer.Integer", its fields}."""
+    """The fields of the spec that have another value than by default; its grid as {"class": "integer.Integer", its
+    fields}. To change a default is to change the format of the file.
+    """
     kind = type(spec.grid)
     grid = {"class": f"{kind.__module__.removeprefix(GRIDS + '.')}.{kind.__name__}", **_fields(spec.grid)}
     return _fields(spec) | {"grid": grid}
@@ -49,7 +51,11 @@ def _grid_class(name: str) -> Any:
 
 
 def _fields(node: Any) -> dict[str, Any]:
-    return {field.name: _plain(getattr(node, field.name)) for field in dataclasses.fields(node) if field.name != "grid"}
+    fields = [field for field in dataclasses.fields(node) if field.name != "grid"]
+    given = {field.name: (_plain(getattr(node, field.name)), field.default) for field in fields}
+    return {
+        name: value for name, (value, usual) in given.items() if usual is dataclasses.MISSING or value != _plain(usual)
+    }
 
 
 def _plain(value: Any) -> Any:

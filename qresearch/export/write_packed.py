@@ -10,6 +10,8 @@ import safetensors.numpy
 from flax import nnx
 
 from qresearch.core.packing import pack
+from qresearch.core.qtensor import QTensor
+from qresearch.core.spec import QuantSpec
 from qresearch.export.packed_file import FORMAT, VERSION, scale_tensors, zero_point_tensor
 from qresearch.export.spec_json import spec_to_json
 from qresearch.nn.fake_quant import FakeQuant, TensorQuantizer
@@ -26,46 +28,53 @@ def packed_content(model: nnx.Module, layers: Mapping[str, Geometry], about: Map
     changes them after it has rounded them.
     """
     tensors: Tensors = {}
-    described: dict[str, dict[str, Any]] = {}
+    described: dict[str, list[Any]] = {}
     specs: list[Any] = []
     packed = set()
     for name, slot in slots(model).items():
         if not isinstance(slot.occupant, FakeQuant):
             continue
-        sides, g = described.setdefault(name, {}), layers[name]
-        if slot.occupant.weight is not None:
-            found, sides["weight"] = _weight(name, slot.occupant.weight, slot.weight[...], g)
+        weight, act = slot.occupant.weight, slot.occupant.act
+        sides: list[Any] = [None, None]
+        if weight is not None:
+            found, q = _weight(name, weight, slot.weight[...], layers[name])
+            sides[0] = [_place(q.spec, specs), list(q.codes.shape)]
             tensors |= found
             packed.add(f"{name}.{slot.parameter}")
-        if slot.occupant.act is not None:
-            sides["input"] = _input(slot.occupant.act, g)
-        for side in sides.values():
-            specs += [] if side["spec"] in specs else [side["spec"]]
-            side["spec"] = specs.index(side["spec"])
+        if act is not None:
+            sides[1] = [_place(act.spec, specs), *_input(act, layers[name])]
+        described[name] = sides
     tensors |= {key: value for key, value in _floats(model).items() if key not in packed}
     parts = {"about": about, "specs": specs, "layers": described}
     texts = {name: json.dumps(part, separators=(",", ":")) for name, part in parts.items()}
     return safetensors.numpy.save(tensors, {"format": FORMAT, "version": VERSION, **texts})
 
 
-def _weight(name: str, quantizer: TensorQuantizer, kernel: jax.Array, g: Geometry) -> tuple[Tensors, dict[str, Any]]:
+def _place(spec: QuantSpec, specs: list[Any]) -> int:
+    """Where the spec stands in the list, which takes it in."""
+    text = spec_to_json(spec)
+    if text not in specs:
+        specs.append(text)
+    return specs.index(text)
+
+
+def _weight(name: str, quantizer: TensorQuantizer, kernel: jax.Array, g: Geometry) -> tuple[Tensors, QTensor]:
     quantizer.check_ends_with_rounding(g.rhs_shape, g.rhs_axes, f"The codes of layer {name!r} do not tell its weights")
     q = quantizer.quantize(kernel, g.rhs_axes)
-    codes = np.asarray(q.codes)
-    tensors = {f"{name}.codes": pack(codes, int(q.spec.grid.bits))}
+    tensors = {f"{name}.codes": pack(np.asarray(q.codes), int(q.spec.grid.bits))}
     tensors |= scale_tensors(f"{name}.scale", np.asarray(q.scale), q.spec)
     if q.zero_point is not None:
         tensors[f"{name}.zero_point"] = zero_point_tensor(np.asarray(q.zero_point))
-    return tensors, {"spec": spec_to_json(q.spec), "shape": list(codes.shape)}
+    return tensors, q
 
 
-def _input(quantizer: TensorQuantizer, g: Geometry) -> dict[str, Any]:
-    """The spec of an input, and its scale and zero point if they are stored: those that any input meets."""
-    numbers = None, None
-    if quantizer.quantizer.stored:
-        _, *numbers = quantizer.rounding(jax.device_put(np.zeros(g.lhs_shape, np.float32)), g.lhs_axes)
-    scale, zero_point = (None if number is None else np.asarray(number).item() for number in numbers)
-    return {"spec": spec_to_json(quantizer.spec), "scale": scale, "zero_point": zero_point}
+def _input(quantizer: TensorQuantizer, g: Geometry) -> list[float | None]:
+    """The scale and the zero point of an input, if they are stored: those that any input meets."""
+    if not quantizer.quantizer.stored:
+        return [None, None]
+    _, *numbers = quantizer.rounding(jax.device_put(np.zeros(g.lhs_shape, np.float32)), g.lhs_axes)
+    # The shortest decimal number that is this float32.
+    return [None if number is None else float(str(np.float32(np.asarray(number).item()))) for number in numbers]
 
 
 def _floats(model: nnx.Module) -> Tensors:

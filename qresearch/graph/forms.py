@@ -114,12 +114,12 @@ def _with_whole_bias(node: Any) -> Any:
 
 
 def product_unit(layer: Layer) -> np.ndarray:
-    """What one in the accumulator of a quantized layer stands for, for each channel; 1 for a channel of gain 0, whose
-    accumulator is 0.
+    """What one in the accumulator of a quantized layer stands for, for each channel. Where a gain is 0 the accumulator
+    is, and its unit is that of a gain of 1.
     """
     _, scale = integers(layer.codes)
-    unit = np.asarray(scale, np.float64).reshape(-1) * input_form(layer).scale * np.abs(np.float64(layer.gain))
-    return np.where(layer.gain == 0, 1.0, unit)
+    gain = np.where(layer.gain == 0, 1.0, np.abs(np.float64(layer.gain)))
+    return np.asarray(scale, np.float64).reshape(-1) * input_form(layer).scale * gain
 
 
 def between_form(low: float, high: float) -> Form:

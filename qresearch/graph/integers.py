@@ -9,6 +9,7 @@ bias that is no whole number of products; where biases are rounded to whole ones
 that a rule keeps float takes its input from integers and rounds its output to them.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -197,7 +198,7 @@ def _sum(sources: list[Form], out: Form, by: Requantize) -> Any:
     forms = (sources[0], sources[1], out)
     if max(form.largest for form in forms) < BYTE:
         if by is Requantize.float:
-            return SumInFloat(forms, np.array([form.scale / out.scale for form in sources], np.float32))
+            return SumInFloat(forms)
         return SumOfCodes(forms, ShiftRounding(by), addition(sources[0].scale, sources[1].scale, out.scale))
     finest = max(sources, key=lambda form: form.largest)  # the wide one, whose scale the other is brought to
     common = finest._replace(zero_point=0)
@@ -209,9 +210,5 @@ def _mean(node: Mean, form: Form, out: Form, by: Requantize) -> Any:
     if max(form.largest, out.largest) < BYTE and by not in (Requantize.float, Requantize.even):
         factor = mean_multiplier(form.scale / out.scale, node.count)
         return AverageOfCodes(node.axes, node.count, (form, out), ShiftRounding(by), factor)
-    if form.largest * node.count <= LARGEST_SUM:
-        return Average(node.axes, form, None, rescale(form.scale / node.count, out, by))
-    bits = (node.count - 1).bit_length()
-    coarse = Form(form.scale * 2**bits, 0, -(-form.low >> bits) - 1, (form.high >> bits) + 1)
-    to = rescale(coarse.scale / node.count, out, by)
-    return Average(node.axes, form, Convert(form, rescale(form.scale, coarse, by)), to)
+    bits = max(0, math.ceil(math.log2(form.largest * node.count / LARGEST_SUM)))
+    return Average(node.axes, form, bits, rescale(form.scale * 2**bits / node.count, out, by))

@@ -10,17 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qresearch.core.qtensor import QTensor
-from qresearch.core.spec import QuantSpec
+from qresearch.core.scaling import Scaling
 
 INPUT = "input"  # the name of what the network is given
-
-
-class Scaling(NamedTuple):
-    """How a tensor is rounded: one scale and one zero point (0 where the grid has none) for all of it."""
-
-    spec: QuantSpec
-    scale: np.float32
-    zero_point: np.float32
 
 
 @dataclasses.dataclass(frozen=True)

@@ -129,30 +129,35 @@ class SumOfCodes:
 
 @pytree_dataclass
 class SumInFloat:
-    """Two tensors of codes, each times a float32 number, rounded once."""
+    """Two tensors of codes, added as the floats that they stand for, and rounded once."""
 
     forms: tuple[Form, Form, Form]
-    factors: Float[np.ndarray | Array, "2"] = leaf()
 
     def __call__(self, a: Codes, b: Codes) -> Codes:
-        out = self.forms[2]
-        a, b = (centred(x, form).astype(jnp.float32) for x, form in zip((a, b), self.forms[:2], strict=True))
-        found = jnp.round(a * self.factors[0] + b * self.factors[1]) + out.zero_point
-        return jnp.clip(found, out.low, out.high).astype(smallest_kind(out.low, out.high))
+        first, second, out = self.forms
+        found = form_codes(form_values(a, first) + form_values(b, second), out)
+        return found.astype(smallest_kind(out.low, out.high))
 
 
 @pytree_dataclass
 class Average:
-    """The mean over axes, from a sum in int32."""
+    """The mean over axes, from a sum in int32; where that would not fit, from the sum over 2^bits.
+
+    The lowest `bits` of the numbers are then summed by themselves, and that sum alone is rounded, once.
+    """
 
     axes: tuple[int, ...]
     form: Form
-    first: Convert | None = leaf()  # to a coarser scale, where the sum would not fit
+    bits: int
     to: Rescale = leaf()
 
     def __call__(self, codes: Codes) -> Codes:
-        x = centred(codes, self.form) if self.first is None else self.first(codes)
-        return self.to(jnp.sum(x, axis=[axis + 1 for axis in self.axes], dtype=jnp.int32))
+        x, axes = centred(codes, self.form), [axis + 1 for axis in self.axes]
+        total = jnp.sum(x >> self.bits, axis=axes, dtype=jnp.int32)
+        if self.bits:
+            rest = jnp.sum(x & (2**self.bits - 1), axis=axes, dtype=jnp.int32)
+            total = total + ((rest + 2 ** (self.bits - 1)) >> self.bits)
+        return self.to(total)
 
 
 @pytree_dataclass
