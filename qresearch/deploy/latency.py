@@ -1,4 +1,8 @@
-"""How long a batch takes: several engines, one call of each in turn, so that all share what else the machine does."""
+"""How long a batch takes: several engines in turn, so that all share what else the machine does.
+
+A turn is a few calls of one engine. The first of them do not count: they bring its weights back into the caches, and
+give the threads of the engine before it the time to rest.
+"""
 
 import time
 from collections.abc import Callable, Mapping
@@ -6,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-WARM_UP = 5  # calls of each that do not count
+SETTLING, COUNTED = 3, 5  # calls of a turn
 
 
 class Latency(NamedTuple):
@@ -19,15 +23,19 @@ class Latency(NamedTuple):
 
 
 def latencies(calls: Mapping[str, Callable[[], Any]], *, rounds: int, clock=time.perf_counter) -> dict[str, Latency]:
-    """By the name of the call. Raises ValueError for less than 20 rounds, which have no percentiles."""
+    """By the name of the call, from `rounds` calls of each or a few more. Raises ValueError for less than 20: those have
+    no percentiles.
+    """
     if rounds < 20:
         raise ValueError(f"rounds={rounds} is too few for percentiles; take 20 or more.")
     times: dict[str, list[float]] = {name: [] for name in calls}
-    for number in range(WARM_UP + rounds):
+    for _ in range(-(-rounds // COUNTED)):
         for name, call in calls.items():
-            began = clock()
-            call()
-            if number >= WARM_UP:
+            for _ in range(SETTLING):
+                call()
+            for _ in range(COUNTED):
+                began = clock()
+                call()
                 times[name].append(1e3 * (clock() - began))
     return {name: _latency(taken) for name, taken in times.items()}
 

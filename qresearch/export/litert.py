@@ -113,8 +113,29 @@ class _Network(LiteRTValues):
         return self.place(node.name, node.shape, out, mean, clipped=x.is_positive)
 
     def _slice(self, node: Slice, x: Value) -> Value:
+        whole = node.limit[:2] == x.shape[:2] and not any(node.start) and node.stride[2:] == (1,)
+        if len(x.shape) == 3 and whole and node.shape[2] == x.shape[2]:
+            return self._strided(node, x)
         ends = ([batch, *part] for batch, part in ((0, node.start), (0, node.limit), (1, node.stride)))
         return self._moved(node.name, "STRIDED_SLICE", x, node.shape, *ends, beginMask=1, endMask=1)  # all of the batch
+
+    def _strided(self, node: Slice, x: Value) -> Value:
+        """Every second pixel, say, as a convolution by one pixel that multiplies each channel with 1. Its codes are
+        those of the slice, and XNNPACK runs it, which a slice with strides would cut its part of the network at.
+        """
+        made, channels = self.like(x, node.name, node.shape), x.shape[-1]
+        weight = np.eye(channels).reshape(channels, 1, 1, channels).astype("int8" if x.form else "float32")
+        bias = np.zeros(channels, np.int32 if x.form else np.float32)
+        ones = np.ones(channels, np.float32)
+        scalings = (None, None) if x.form is None else (Scaling(ones, axis=0), Scaling(ones * x.form.scale))
+        constants = [
+            self.file.constant(f"{node.name}.{part}", values, scaling)
+            for part, values, scaling in zip(("weight", "bias"), (weight, bias), scalings, strict=True)
+        ]
+        options = {"strideH": node.stride[0], "strideW": node.stride[1], "dilationHFactor": 1, "dilationWFactor": 1}
+        options |= {"padding": self.file.padding(False), "fusedActivationFunction": self.file.activation(False)}
+        self.file.operator("CONV_2D", [x.index, *constants], made.index, **options)
+        return made
 
     def _numbers(self, name: str, numbers: Any) -> int:
         return self.file.constant(name, np.array(numbers, np.int32))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from qresearch.deploy.joules import Sensor, joules_per_call, sensors
-from qresearch.deploy.latency import WARM_UP, latencies
+from qresearch.deploy.latency import COUNTED, SETTLING, latencies
 from qresearch.deploy.memory import peak_bytes
 
 
@@ -27,13 +27,15 @@ def test_latencies_are_percentiles_of_calls_in_turn():
 
     def call(name):
         order.append(name)
-        clock.now += next(lengths[name]) if order.count(name) > WARM_UP else 60.0  # the first calls do not count
+        settles = (order.count(name) - 1) % (SETTLING + COUNTED) < SETTLING
+        clock.now += 60.0 if settles else next(lengths[name])  # the first calls of a turn do not count
 
     found = latencies({name: lambda name=name: call(name) for name in "ab"}, rounds=100, clock=clock)
     milliseconds = np.linspace(1, 200, 100)
     assert found["a"] == pytest.approx((*np.percentile(milliseconds, (50, 5, 95)), 100))
     assert found["b"] == pytest.approx((500, 500, 500, 100))
-    assert "".join(order) == "ab" * (100 + WARM_UP)
+    turn = SETTLING + COUNTED
+    assert "".join(order) == ("a" * turn + "b" * turn) * (100 // COUNTED)
 
 
 def test_few_rounds_have_no_percentiles():

@@ -126,7 +126,8 @@ def test_between_the_first_and_the_last_operator_all_is_integers():
     assert {kind for _, kind in tensors(content)} == {"FLOAT32", "INT8", "INT32"}
     names = [detail["op_name"] for detail in open_file(content, kernels=BUILTIN)._get_ops_details()]
     assert names[0] == "QUANTIZE" and names[-1] == "DEQUANTIZE" and {"QUANTIZE", "DEQUANTIZE"}.isdisjoint(names[1:-1])
-    assert names.count("CONV_2D") == 7 and names.count("ADD") == 3 and "RELU" not in names
+    assert names.count("CONV_2D") == 9 and names.count("ADD") == 3  # two of them take every second pixel
+    assert "RELU" not in names and "STRIDED_SLICE" not in names
 
 
 def test_inputs_outputs_and_metadata_are_named():
@@ -254,8 +255,9 @@ def test_a_converters_file_gives_the_same_bits():
     graph, forms = network(ResNet(8))
     mine, theirs = litert_model(graph, forms, {}), converted(graph, forms)
     opened = [open_file(each, kernels=BUILTIN)._get_ops_details() for each in (mine, theirs)]
-    names = [sorted(detail["op_name"] for detail in details) for details in opened]
-    assert names[0] == names[1]
+    # It slices by STRIDED_SLICE where ours has a convolution by one pixel.
+    names = [{detail["op_name"] for detail in details} for details in opened]
+    assert names[1] - names[0] == {"STRIDED_SLICE"} and names[0] <= names[1]
     for image in IMAGES[:20]:
         for kernels in (XNNPACK, BUILTIN):
             np.testing.assert_array_equal(run(mine, image[None], kernels), run(theirs, image[None], kernels))
