@@ -24,7 +24,7 @@ demo: $(READY) ## digits: a float baseline, then PTQ and QAT at 8, 4, 3 and 2 bi
 	@$(BIN)/qresearch demo $(ARGS)
 
 test: $(READY) ## the tests, without the slow ones
-	@$(BIN)/pytest -n auto --maxprocesses=4 $(ARGS)
+	@$(BIN)/pytest -n auto --maxprocesses=4 --dist loadgroup $(ARGS)
 
 slow: $(READY) ## the slow tests alone
 	@$(BIN)/pytest -m slow $(ARGS)

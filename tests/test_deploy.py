@@ -18,6 +18,7 @@ from qresearch.nn.slots import slots
 from qresearch.store.record import read_record
 from tiny import TINY, compose
 
+pytestmark = pytest.mark.xdist_group("deploy")  # one worker makes what all tests here share
 NETWORK = ["model=cnn", "model.width=4"]  # one float baseline for all
 OVERRIDES = {
     "float": ["method=float"],
@@ -164,8 +165,10 @@ def test_figures_are_printed_and_kept(runs, tmp_path, capsys, monkeypatch, missi
             assert metrics[f"{row['runtime']}_latency_ms"] == row["latency"]["1"]["median_ms"]
         if row["bytes"] is not None and row["precision"] == "int8":
             assert metrics[f"{row['runtime']}_bytes"] == row["bytes"]
-    assert found["energy"]["table"].startswith("Horowitz, ISSCC 2014") and "uJ arithmetic" in said
-    assert found["energy"]["quantized"]["macs"] == found["energy"]["float32"]["macs"] == metrics["macs"]
+    assert found["table"].startswith("Horowitz, ISSCC 2014") and found["table"] in said and "uJ arithmetic" in said
+    for costs in found["costs"].values():
+        assert sum(cost["macs"] for cost in costs.values()) == metrics["macs"]
+    assert found["costs"]["quantized"] == record["costs"]
     json.dumps(record, allow_nan=False)
     if missing or there("onnxruntime") is None:
         assert not any(name.startswith("ONNX") for name in rows)
@@ -173,3 +176,23 @@ def test_figures_are_printed_and_kept(runs, tmp_path, capsys, monkeypatch, missi
     else:
         assert rows["ONNX Runtime float32"]["top1"] == pytest.approx(metrics["top1_float"], abs=0.4)
     assert "deployment" not in read_record(tmp_path / "runs" / "float" / "result.json")
+
+
+FORMATS = ["format@weight=e4m3", "format@act=e4m3", "weight.granularity=channel"]
+
+
+def test_floats_of_8_bits_go_to_onnx_alone(runs, tmp_path):
+    """ONNX holds them, with floats between the layers, and says so; LiteRT says what it holds."""
+    folder = tmp_path / "e4m3"
+    kept = [word for word in TINY if not word.startswith("model")]
+    run(compose(*kept, *NETWORK, "method=ptq", *FORMATS, f"runs_dir={runs}"), folder)
+    said = export_command.write(folder, [], "onnx", tmp_path / "e4m3.onnx")
+    assert "Between its layers all is float, since there are no integers: The weight of layer 'conv1'" in said
+    session = pytest.importorskip("onnxruntime").InferenceSession(tmp_path / "e4m3.onnx")
+    found = networks(folder)
+    x = np.asarray(found.cell.normalise(found.cell.data.test()[0]))
+    (logits,) = session.run(None, {"input": np.moveaxis(x, -1, 1)})
+    expected = np.asarray(jax.jit(lambda model, x: model(x))(found.model, x))
+    assert np.mean(np.isclose(logits, expected, rtol=1e-3, atol=1e-3)) > 0.9
+    with pytest.raises(ValueError, match=r"LiteRT runs networks of 8-bit integers alone.*'conv1'.*are unequal"):
+        export_command.write(folder, [], "litert", tmp_path / "x")

@@ -19,6 +19,7 @@ from qresearch.run import _alone, metrics_line, parity_line
 from tiny import compose
 
 CALIBRATION, ANATOMY = 32, 16
+pytestmark = pytest.mark.xdist_group("run")  # one worker makes what all tests here share
 TINY = [
     "model.width=4",
     "data.crop=0",
@@ -200,7 +201,7 @@ def test_parity_is_recorded_where_it_is_asked_for(records, folder, capsys):
     assert (found["between"], found["requantize"]) == ("int32", "even")
 
 
-@pytest.mark.parametrize("between", ["float32", "int8"])
+@pytest.mark.parametrize("between", [pytest.param("float32", marks=pytest.mark.slow), "int8"])
 def test_parity_of_other_networks_on_integers(between, records, folder):
     """With 8 bits between the layers the simulation rounds there too, and its accuracy is another."""
     cfg = compose(

@@ -24,16 +24,13 @@ class Deployment(NamedTuple):
     forms: Mapping[str, Form]
 
 
-def deploy_narrow(cell: Cell, model: nnx.Module) -> Deployment:
-    """With 8 bits between the layers; their ranges are those of the calibration images."""
-    graph = whole_biases(trace(model, cell.layers, cell.data.shape))
+def deploy_narrow(cell: Cell, graph: Graph) -> Deployment:
+    """With 8 bits between the layers; their ranges are those of the calibration images.
+
+    Raises ValueError for a network whose quantized layers do not all have an integer form.
+    """
+    graph = whole_biases(graph)
     return Deployment(graph, narrow_forms(graph, tensor_ranges(graph, calibration_batches(cell))))
-
-
-def deploy_wide(cell: Cell, model: nnx.Module) -> Deployment:
-    """With 32 bits between the layers."""
-    graph = trace(model, cell.layers, cell.data.shape)
-    return Deployment(graph, wide_forms(graph))
 
 
 def compare_with_integers(cell: Cell, model: nnx.Module) -> dict[str, Any]:
@@ -44,10 +41,11 @@ def compare_with_integers(cell: Cell, model: nnx.Module) -> dict[str, Any]:
         packed = pack_model(model, cell.layers)
         pair = execute_model(model, cell.layers, FakeQuant), execute_model(packed, cell.layers, Packed)
     elif between == Between.int32:
-        graph, forms = deploy_wide(cell, model)
+        graph = trace(model, cell.layers, cell.data.shape)
+        forms = wide_forms(graph)
         pair = execute_graph(graph, {}), execute_integers(integer_network(graph, forms, by))
     else:
-        graph, forms = deploy_narrow(cell, model)
+        graph, forms = deploy_narrow(cell, trace(model, cell.layers, cell.data.shape))
         pair = execute_graph(graph, forms), execute_integers(integer_network(graph, forms, by))
     rescaled = None if between == Between.float32 else by.value
     return {"between": between.value, "requantize": rescaled, **parity(*pair, images, labels, cell.normalise)}

@@ -24,21 +24,35 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "settings", nargs="*", metavar="KEY=VALUE", help="settings of the results, such as weight.bits=8"
     )
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of every runtime; all cores")
+    parser.add_argument("--threads", type=int, default=len(_cores()), help="of every runtime; all cores")
     parser.add_argument("--rounds", type=int, default=100, help="calls of each engine that are timed, 20 at least; 100")
     options = parser.parse_intermixed_args(arguments)
-    cores = sorted(os.sched_getaffinity(0))
+    cores = _cores()
     if not 1 <= options.threads <= len(cores):
         parser.error(f"--threads={options.threads} is outside 1..{len(cores)}, the cores that this process may use.")
     if options.rounds < 20:
         parser.error(f"--rounds={options.rounds} is too few for percentiles; take 20 or more.")
-    os.sched_setaffinity(0, cores[: options.threads])  # JAX takes as many threads as it finds cores
+    if options.threads < len(cores):
+        _keep_to(cores[: options.threads])
     try:
         _deploy(options.result, options.settings, options.threads, options.rounds)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("interrupted: what was measured is kept.")
+
+
+def _cores() -> list[int]:
+    """The cores that this process may use."""
+    known = hasattr(os, "sched_getaffinity")  # Linux alone tells
+    return sorted(os.sched_getaffinity(0)) if known else list(range(os.cpu_count() or 1))
+
+
+def _keep_to(cores: list[int]) -> None:
+    """Use these cores alone: JAX takes as many threads as it finds cores."""
+    if not hasattr(os, "sched_setaffinity"):
+        sys.exit("error: this system cannot keep JAX to fewer cores; leave --threads out.")
+    os.sched_setaffinity(0, cores)
 
 
 def _deploy(place: Path, settings: list[str], threads: int, rounds: int) -> None:

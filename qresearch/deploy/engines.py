@@ -48,7 +48,11 @@ def engines(networks: Networks, threads: int) -> tuple[list[Engine], list[str]]:
             extra = f"`make setup EXTRAS={runtime}` in a checkout, or pip install 'qresearch[{runtime}]'"
             missing.append(f"{name} is not installed: the extra `{runtime}` brings it ({extra}).")
             continue
-        for precision, write in (("int8", TARGETS[runtime].quantized), ("float32", TARGETS[runtime].float32)):
+        target = TARGETS[runtime]
+        for precision, write in (
+            ("int8", lambda given, of=target: of.quantized(given)[0]),
+            ("float32", target.float32),
+        ):
             assert write is not None
             try:
                 found.insert(0, make(write(networks), precision, threads))

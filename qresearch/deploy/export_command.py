@@ -45,12 +45,11 @@ def write(place: Path, settings: list[str], to: str, output: Path, *, float32: b
     """Write the file, and say so. Raises ValueError for what cannot be found, built again, or held by the target."""
     started = time.monotonic()
     networks = load_networks(one_result(place, settings))
-    writer = TARGETS[to].float32 if float32 else TARGETS[to].quantized
-    assert writer is not None
-    content = writer(networks)
+    target = TARGETS[to]
+    content, said = (target.float32(networks), "") if float32 and target.float32 else target.quantized(networks)
     write_bytes(output, content)
     whole = float_bytes(networks.reference)
     return (
         f"{output}: {len(content):,} bytes, {len(content) / whole:.3f} of the {whole:,} bytes of float32 parameters "
-        f"({time.monotonic() - started:.1f} s)"
+        f"({time.monotonic() - started:.1f} s)" + (said and f"\n{said}")
     )

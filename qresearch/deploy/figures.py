@@ -13,7 +13,7 @@ from qresearch.deploy.latency import latencies
 from qresearch.deploy.memory import peak_bytes
 from qresearch.deploy.result import Networks
 from qresearch.deploy.targets import TARGETS
-from qresearch.evaluation.cost import LayerCost, layer_costs
+from qresearch.evaluation.cost import layer_costs
 from qresearch.evaluation.size import float_bytes
 
 BATCHES = (1, 32)
@@ -24,7 +24,8 @@ TABLE = "Horowitz, ISSCC 2014, 45 nm, 0.9 V"  # of the estimates of energy
 def figures(networks: Networks, *, threads: int, rounds: int) -> dict[str, Any]:
     """{"engines": [{"engine", "runtime", "precision", "bytes", "top1", "agreement" (share of the test images put into
     the class of JAX's integers), "largest_lsb" (of the output, against them), "latency" (by batch), "peak_bytes" (by
-    batch), "joules" (by sensor, batch 1)}, ...], "missing", "threads", "files" (bytes), "energy" (estimates)}
+    batch), "joules" (by sensor, batch 1)}, ...], "missing", "threads", "images", "files" and "float_bytes" (bytes),
+    "costs" (by network and layer, for one image), "table" (that their estimates of energy come from)}
     """
     found, missing = engines(networks, threads)
     images, labels = networks.cell.data.test()
@@ -49,9 +50,10 @@ def figures(networks: Networks, *, threads: int, rounds: int) -> dict[str, Any]:
         "missing": missing,
         "threads": threads,
         "images": len(labels),
-        "files": {"safetensors": len(TARGETS["safetensors"].quantized(networks))},
+        "files": {"safetensors": len(TARGETS["safetensors"].quantized(networks)[0])},
         "float_bytes": float_bytes(networks.reference),
-        "energy": _energy(networks),
+        "table": TABLE,
+        "costs": _costs(networks),
     }
 
 
@@ -81,10 +83,8 @@ def _memory(engine: Engine, networks: Networks, images: np.ndarray, threads: int
         return peak_bytes(engine.runtime, path, threads, shape)
 
 
-def _energy(networks: Networks) -> dict[str, Any]:
-    """Estimates for one image, from operations counted and bytes moved."""
-    found: dict[str, Any] = {"table": TABLE}
-    for name, model in (("float32", networks.reference), ("quantized", networks.model)):
-        costs = layer_costs(model, networks.cell.layers).values()
-        found[name] = {kind: sum(getattr(cost, kind) for cost in costs) for kind in LayerCost._fields}
-    return found
+def _costs(networks: Networks) -> dict[str, Any]:
+    """What is counted for one image, layer by layer: operations, bytes, and estimates of energy from them."""
+    models = {"float32": networks.reference, "quantized": networks.model}
+    costs = {name: layer_costs(model, networks.cell.layers) for name, model in models.items()}
+    return {name: {layer: cost._asdict() for layer, cost in found.items()} for name, found in costs.items()}

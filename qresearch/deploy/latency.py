@@ -23,8 +23,9 @@ class Latency(NamedTuple):
 
 
 def latencies(calls: Mapping[str, Callable[[], Any]], *, rounds: int, clock=time.perf_counter) -> dict[str, Latency]:
-    """By the name of the call, from `rounds` calls of each or a few more. Raises ValueError for less than 20: those have
-    no percentiles.
+    """By the name of the call, from `rounds` calls of each or a few more.
+
+    Raises ValueError for less than 20, which have no percentiles.
     """
     if rounds < 20:
         raise ValueError(f"rounds={rounds} is too few for percentiles; take 20 or more.")

@@ -41,9 +41,13 @@ class Networks:
     model: nnx.Module
 
     @functools.cached_property
+    def graph(self) -> Graph:
+        return trace(self.model, self.cell.layers, self.cell.data.shape)
+
+    @functools.cached_property
     def deployment(self) -> Deployment:
-        """The quantized network with 8 bits between its layers."""
-        return deploy_narrow(self.cell, self.model)
+        """The quantized network with 8 bits between its layers. Raises ValueError where it has no integer form."""
+        return deploy_narrow(self.cell, self.graph)
 
     @functools.cached_property
     def float_graph(self) -> Graph:

@@ -116,7 +116,10 @@ def _with_whole_bias(node: Any) -> Any:
 def product_unit(layer: Layer) -> np.ndarray:
     """What one in the accumulator of a quantized layer stands for, for each channel. Where a gain is 0 the accumulator
     is, and its unit is that of a gain of 1.
+
+    Raises ValueError for a weight without integers.
     """
+    check_integer_form(layer.codes.spec, f"The weight of layer {layer.name!r}")
     _, scale = integers(layer.codes)
     gain = np.where(layer.gain == 0, 1.0, np.abs(np.float64(layer.gain)))
     return np.asarray(scale, np.float64).reshape(-1) * input_form(layer).scale * gain

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from qresearch.core.fixed_point import ShiftRounding, addition, mean_multiplier
-from qresearch.core.integer_form import check_integer_form, parts_of_a_step, smallest_kind
+from qresearch.core.integer_form import parts_of_a_step, smallest_kind
 from qresearch.core.integer_product import EXACT_IN_FLOAT32, check_accumulator, largest_sum
 from qresearch.core.packed_tensor import pack_codes, pack_tensor
 from qresearch.core.pytree import leaf, pytree_dataclass
@@ -155,7 +155,6 @@ class Then:
 
 
 def _product(layer: Layer, form: Form, out: Form, by: Requantize) -> Product:
-    check_integer_form(layer.codes.spec, f"The weight of layer {layer.name!r}")
     unit, (slope, offset) = product_unit(layer), _line(layer)
     weight = pack_codes(layer.codes)
     w = np.asarray(layer.codes.codes, np.int64) * slope + offset
