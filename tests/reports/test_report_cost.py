@@ -47,6 +47,12 @@ def check(seen, plot, expected):
     assert seen.ask(f"document.getElementById('{plot}').data[0].line.shape") == "hv"
 
 
+def choose(seen, kind, cost):
+    """Of the costs of a kind: its select has them once the plot was in sight."""
+    seen.draw(f"plot-{kind}")
+    seen.page.select_option(f"#cost-{kind}", cost)
+
+
 def axis(seen, plot):
     return seen.ask("(id) => document.getElementById(id).layout.xaxis.title.text", plot)
 
@@ -55,7 +61,7 @@ def test_bytes_computed_and_of_files(seen, report):
     points = means(report[1], lambda metrics: metrics["size_bytes"] / 1e3)
     check(seen, "plot-size", [*points, (16.0, np.mean(FLOATS))])
     assert seen.texts("#cost-size option") == ["computed", "file for ONNX Runtime", "file for LiteRT"]
-    seen.page.select_option("#cost-size", "litert_bytes")
+    choose(seen, "size", "litert_bytes")
     check(seen, "plot-size", means(report[1], lambda metrics: metrics["litert_bytes"] / 1e3))
     assert axis(seen, "plot-size") == "LiteRT file kB"
     assert "Not among them: the float networks" in seen.texts("#note-size")[0]
@@ -66,14 +72,14 @@ def test_latency_of_each_runtime_that_measured(seen, report):
     check(seen, "plot-latency", [*means(report[1], lambda m: m.get("onnx_latency_ms")), (0.1, np.mean(FLOATS))])
     (note,) = seen.texts("#note-latency")
     assert "of 2 settings and 1 float network. Measured: 2 of 8 settings; `qresearch deploy RUNS` measures" in note
-    seen.page.select_option("#cost-latency", "litert_latency_ms")
+    choose(seen, "latency", "litert_latency_ms")
     latency = np.mean([run["metrics"]["litert_latency_ms"] for run in finished(report[1])]) / 0.25
     points = means(report[1], lambda metrics: metrics["litert_latency_ms"])
     check(seen, "plot-latency", [*points, (latency, np.mean(FLOATS))])
 
 
 def test_a_point_says_what_it_is(seen, report):
-    seen.page.select_option("#cost-latency", "litert_latency_ms")
+    choose(seen, "latency", "litert_latency_ms")
     seen.draw("plot-latency")
     texts = seen.ask("document.querySelector('#plot-latency').data.flatMap((trace) => trace.text ?? [])")
     runs = finished(report[1], method="ptq", bits=4)
@@ -93,7 +99,7 @@ def test_energy_is_called_an_estimate(seen, report):
     _, points, _ = data_of(seen, "plot-energy")
     np.testing.assert_allclose(sorted(cost for cost, _ in points), both)
     for name, part in parts.items():
-        seen.page.select_option("#cost-energy", f"energy_{name}_uj_estimate")
+        choose(seen, "energy", f"energy_{name}_uj_estimate")
         check(seen, "plot-energy", means(report[1], lambda metrics, name=name: metrics[f"energy_{name}_uj_estimate"]))
         assert max(cost for cost, _ in data_of(seen, "plot-energy")[1]) == pytest.approx(part(8))
         assert axis(seen, "plot-energy").endswith("µJ<br>estimate (45 nm table of Horowitz 2014)")
